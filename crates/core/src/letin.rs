@@ -1,0 +1,239 @@
+//! Who may use the relay.
+//!
+//! With client tokens: whoever shows one, wherever the client's library puts its API key. Without:
+//! whoever can reach the relay, which on a loopback port includes every web page that the person has
+//! open. A page can send requests there but cannot hide that it does: the browser adds `Origin` or
+//! `Sec-Fetch-Site`, and a page that had its own host name pointed at 127.0.0.1 shows that name in
+//! `Host`. So without tokens those are looked at, and anything foreign is refused.
+
+use crate::facts::ClientId;
+use crate::recognise::{CREDENTIAL_PARAMETERS, query_pairs};
+use crate::refusal::Refusal;
+use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, PROXY_AUTHORIZATION};
+use http::{HeaderMap, HeaderName};
+use sha2::{Digest, Sha256};
+use std::net::IpAddr;
+use subtle::ConstantTimeEq;
+
+/// The rules of the door.
+#[derive(Clone, Debug, Default)]
+pub struct Door {
+    /// What each client token hashes to; none means that no token is asked for.
+    tokens: Vec<[u8; 32]>,
+    /// Whether anybody may come in without a token from anywhere: said in so many words.
+    anonymous: bool,
+    origins: Vec<String>,
+    hosts: Vec<String>,
+}
+
+impl Door {
+    /// A door for these tokens, in order: the n-th token's client is `ClientId(n)`. `origins` and `hosts`
+    /// are let in without a token.
+    #[must_use]
+    pub fn new<'a>(tokens: impl Iterator<Item = &'a str>, anonymous: bool, origins: Vec<String>, hosts: Vec<String>) -> Self {
+        Self { tokens: tokens.map(|token| Sha256::digest(token.as_bytes()).into()).collect(), anonymous, origins, hosts }
+    }
+
+    /// Whether tokens are asked for.
+    #[must_use]
+    pub const fn has_tokens(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
+    /// Who is asking.
+    ///
+    /// # Errors
+    /// The refusal, when the token is missing or wrong, or when a request without tokens comes from a
+    /// web page of another origin or under a host name that is not the relay's.
+    pub fn admit(&self, path_and_query: &str, headers: &HeaderMap) -> Result<ClientId, Refusal> {
+        if self.tokens.is_empty() {
+            return self.foreign(headers).map_or(Ok(ClientId::ANONYMOUS), |why| Err(Refusal::Forbidden(why)));
+        }
+        let from_headers = ["x-goog-api-key", "x-api-key"]
+            .into_iter()
+            .filter_map(|name| headers.get(name))
+            .chain(headers.get(AUTHORIZATION))
+            .filter_map(|value| value.to_str().ok())
+            .filter_map(bare);
+        for shown in from_headers {
+            if let Some(client) = self.client(shown) {
+                return Ok(client);
+            }
+        }
+        for (name, value) in query_pairs(path_and_query) {
+            if CREDENTIAL_PARAMETERS.contains(&name.trim_start_matches('$'))
+                && let Some(client) = self.client(&value)
+            {
+                return Ok(client);
+            }
+        }
+        Err(Refusal::Unauthorized)
+    }
+
+    /// Whether a request for the relay's own pages is let in without a token: from this machine, to this
+    /// machine, and not passed on by a proxy.
+    #[must_use]
+    pub fn is_local(peer: IpAddr, headers: &HeaderMap) -> bool {
+        let passed_on = ["forwarded", "x-forwarded-for", "x-real-ip", "cf-connecting-ip", "via"];
+        peer.to_canonical().is_loopback()
+            && host(headers).is_some_and(|host| is_loopback(&host))
+            && !passed_on.iter().any(|name| headers.contains_key(*name))
+    }
+
+    /// The origin to name in CORS headers, if this request's is listed.
+    #[must_use]
+    pub fn listed_origin<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let origin = headers.get(ORIGIN)?.to_str().ok()?;
+        self.origins.iter().any(|listed| listed == "*" || listed.eq_ignore_ascii_case(origin)).then_some(origin)
+    }
+
+    fn foreign(&self, headers: &HeaderMap) -> Option<&'static str> {
+        if headers.contains_key(ORIGIN) && self.listed_origin(headers).is_none() {
+            return Some(
+                "a web page tried to use it, and its origin is not allowed. Allow it with --allow-origin, or use client tokens.",
+            );
+        }
+        let site = headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes);
+        if matches!(site, Some(b"cross-site" | b"same-site")) && self.listed_origin(headers).is_none() {
+            return Some("a web page of another site tried to use it.");
+        }
+        if self.anonymous && self.hosts.is_empty() {
+            return None;
+        }
+        let known = host(headers).is_some_and(|host| {
+            is_loopback(&host) || self.hosts.iter().any(|listed| listed.eq_ignore_ascii_case(&host))
+        });
+        (!known).then_some(
+            "the host name in this request is not a loopback one. Allow it with --allow-host, or use client tokens.",
+        )
+    }
+
+    /// The client with this token. Every token is compared, in constant time.
+    fn client(&self, shown: &str) -> Option<ClientId> {
+        let hash: [u8; 32] = Sha256::digest(shown.as_bytes()).into();
+        let mut found = None;
+        for (at, token) in self.tokens.iter().enumerate() {
+            if token.ct_eq(&hash).into() {
+                found = u32::try_from(at).ok().map(ClientId);
+            }
+        }
+        found
+    }
+}
+
+/// Takes off every credential that a client may have sent: Google answers two with 400, and none of
+/// them is Google's business.
+pub fn strip_credentials(headers: &mut HeaderMap) {
+    for name in [API_KEY, X_API_KEY, GOOG_USER_PROJECT, GOOG_IAM] {
+        headers.remove(name);
+    }
+    for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
+        headers.remove(name);
+    }
+}
+
+/// The token in a header's value; an empty one is none (gemini-cli sends one when it has no key).
+fn bare(value: &str) -> Option<&str> {
+    let value = value.trim();
+    let token = value
+        .split_once(' ')
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token"))
+        .map_or(value, |(_, token)| token.trim());
+    (!token.is_empty()).then_some(token)
+}
+
+/// The host that was asked for, without its port. HTTP/2 has it in `:authority`, which the shell puts
+/// where HTTP/1 has it.
+fn host(headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(HOST)?.to_str().ok()?;
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?.0,
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    Some(name.trim_end_matches('.').to_ascii_lowercase())
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const GOOG_USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+const GOOG_IAM: HeaderName = HeaderName::from_static("x-goog-iam-authorization-token");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    fn door(tokens: &[&str]) -> Door {
+        Door::new(tokens.iter().copied(), false, vec!["https://app.example".into()], vec!["relay.lan".into()])
+    }
+
+    #[test]
+    fn a_token_is_accepted_wherever_a_client_puts_its_key() {
+        let door = door(&["first", "second"]);
+        for (path, pairs) in [
+            ("/", vec![("x-goog-api-key", "second")]),
+            ("/", vec![("x-api-key", "second")]),
+            ("/", vec![("authorization", "Bearer second")]),
+            ("/", vec![("authorization", "token second")]),
+            ("/?alt=sse&key=second", vec![]),
+            ("/?%6Bey=s%65cond", vec![]),
+            ("/", vec![("x-goog-api-key", ""), ("authorization", "Bearer second")]),
+            ("/", vec![("x-goog-api-key", "wrong"), ("authorization", "Bearer second")]),
+        ] {
+            assert_eq!(door.admit(path, &headers(&pairs)), Ok(ClientId(1)), "{path} {pairs:?}");
+        }
+        for (path, pairs) in [("/", vec![]), ("/?key=", vec![]), ("/", vec![("authorization", "Bearer ")]), ("/", vec![("x-goog-api-key", "secon")])] {
+            assert_eq!(door.admit(path, &headers(&pairs)), Err(Refusal::Unauthorized), "{path} {pairs:?}");
+        }
+    }
+
+    #[test]
+    fn without_tokens_a_web_page_is_refused() {
+        let door = door(&[]);
+        let local = ("host", "127.0.0.1:8787");
+        for pairs in [
+            vec![local, ("origin", "https://evil.example")],
+            vec![local, ("origin", "null")],
+            vec![local, ("origin", "http://localhost:3000")],
+            vec![local, ("sec-fetch-site", "cross-site")],
+            vec![("host", "evil.example:8787")],
+            vec![("host", "127.0.0.1.evil.example")],
+            vec![],
+        ] {
+            assert!(matches!(door.admit("/", &headers(&pairs)), Err(Refusal::Forbidden(_))), "{pairs:?}");
+        }
+        for pairs in [
+            vec![local],
+            vec![("host", "localhost")],
+            vec![("host", "[::1]:8787")],
+            vec![("host", "Relay.LAN:80")],
+            vec![local, ("origin", "https://app.example"), ("sec-fetch-site", "cross-site")],
+            vec![local, ("sec-fetch-mode", "cors")],
+        ] {
+            assert_eq!(door.admit("/", &headers(&pairs)), Ok(ClientId::ANONYMOUS), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn local_means_from_here_to_here_and_not_through_a_proxy() {
+        let here = "127.0.0.1".parse().unwrap();
+        assert!(Door::is_local(here, &headers(&[("host", "localhost:1")])));
+        assert!(!Door::is_local("10.0.0.1".parse().unwrap(), &headers(&[("host", "localhost:1")])));
+        assert!(!Door::is_local(here, &headers(&[("host", "relay.example")])));
+        assert!(!Door::is_local(here, &headers(&[("host", "localhost:1"), ("x-forwarded-for", "10.0.0.1")])));
+    }
+
+    #[test]
+    fn every_credential_is_taken_off() {
+        let mut all = headers(&[("x-goog-api-key", "a"), ("authorization", "b"), ("x-api-key", "c"), ("cookie", "d"), ("x-goog-user-project", "e"), ("accept", "*/*")]);
+        strip_credentials(&mut all);
+        assert_eq!(all.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+    }
+}

@@ -1,0 +1,33 @@
+//! The policy of gemini-relay.
+//!
+//! It does no I/O, reads no clock, draws no randomness, awaits nothing and keeps nothing global:
+//! time and entropy are arguments, and what must be done is an answer. So the same code decides in
+//! the native server, in a Cloudflare Worker and in a simulation of a million requests.
+
+mod affinity;
+pub mod block;
+pub mod event;
+pub mod facts;
+pub mod google_error;
+pub mod head;
+pub mod key;
+pub mod keylist;
+pub mod letin;
+pub mod pool;
+pub mod recognise;
+pub mod refusal;
+pub mod relay;
+pub mod redact;
+mod ring;
+mod rotation;
+pub mod scan;
+pub mod settings;
+mod storm;
+pub mod time;
+pub mod verdict;
+pub mod watch;
+
+pub use facts::{ClientId, Conversation, Facts, Kind, Kinds, Repeat, Surface};
+pub use key::{KeyId, KeySpec, KeyText};
+pub use settings::{Settings, Strategy};
+pub use time::Time;

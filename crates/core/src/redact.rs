@@ -1,0 +1,93 @@
+//! Taking key texts out of what Google says.
+//!
+//! A 403 `CONSUMER_SUSPENDED` quotes the key in clear text, three times. The only keys that Google can
+//! quote are those that this request was sent with, so those are looked for: as they are, percent-encoded
+//! and with JSON's escapes; and whatever follows `api_key:`, in case it is quoted some other way.
+
+use crate::key::KeyText;
+
+/// `body` without the keys' texts; `None` if there was nothing to take out.
+#[must_use]
+pub fn redact(body: &[u8], keys: &[&KeyText]) -> Option<Vec<u8>> {
+    let mut out: Option<Vec<u8>> = None;
+    for key in keys {
+        let plain = key.expose();
+        for form in [plain.to_owned(), percent_encoded(plain), plain.replace('/', "\\/")] {
+            let current = out.as_deref().unwrap_or(body);
+            if let Some(replaced) = replace(current, form.as_bytes()) {
+                out = Some(replaced);
+            }
+        }
+    }
+    let current = out.as_deref().unwrap_or(body);
+    without_named_keys(current).or(out)
+}
+
+fn replace(text: &[u8], needle: &[u8]) -> Option<Vec<u8>> {
+    let finder = memchr::memmem::Finder::new(needle);
+    finder.find(text)?;
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = finder.find(rest) {
+        out.extend_from_slice(rest.get(..at).unwrap_or_default());
+        out.extend_from_slice(MASK);
+        rest = rest.get(at + needle.len()..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    Some(out)
+}
+
+/// `api_key:AIza…'` → `api_key:[key]'`.
+fn without_named_keys(text: &[u8]) -> Option<Vec<u8>> {
+    let mark = b"api_key:";
+    memchr::memmem::find(text, mark)?;
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = memchr::memmem::find(rest, mark) {
+        let (head, tail) = rest.split_at(at + mark.len());
+        out.extend_from_slice(head);
+        let end = tail.iter().position(|b| !(b.is_ascii_alphanumeric() || b"._-*[]".contains(b))).unwrap_or(tail.len());
+        if end > 0 {
+            out.extend_from_slice(MASK);
+        }
+        rest = tail.get(end..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    Some(out)
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+const MASK: &[u8] = b"[key]";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_key_is_taken_out_in_every_form() {
+        let key = KeyText::new("made/up+key").unwrap();
+        let body = br#"{"a":"api_key:made/up+key","b":"made\/up+key","c":"?key=made%2Fup%2Bkey","d":"made/up+key"}"#;
+        let text = String::from_utf8(redact(body, &[&key]).unwrap()).unwrap();
+        assert!(!text.contains("made") && text.contains(r#""d":"[key]""#), "{text}");
+        assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+    }
+
+    #[test]
+    fn a_key_quoted_some_other_way_is_taken_out_too() {
+        let key = KeyText::new("made-up").unwrap();
+        let text = redact(b"Consumer 'api_key:some.Other-key_1' has been suspended.", &[&key]).unwrap();
+        assert_eq!(text, b"Consumer 'api_key:[key]' has been suspended.");
+        assert_eq!(redact(b"nothing here", &[&key]), None);
+    }
+}

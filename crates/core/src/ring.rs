@@ -1,0 +1,344 @@
+//! Rings: one rotation for each model and kind that is asked for.
+//!
+//! Quota is counted by project, model and kind, so turns are taken by model and kind too: who is out
+//! for one model still has its turn for another. A ring is made at the first request and told of every
+//! block that concerns it; choosing from it then costs the same with ten keys and with ten thousand.
+//! Rings are bounded in number, since clients choose the names of models: the one used longest ago,
+//! with nobody in it, makes place.
+
+use crate::block::Block;
+use crate::facts::Kind;
+use crate::pool::Known;
+use crate::relay::RequestId;
+use crate::rotation::{Rotation, State};
+use crate::settings::Strategy;
+use crate::time::Time;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// A ring's place, and which of those that held it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RingId {
+    at: u32,
+    serial: u32,
+}
+
+/// What a request asks of a choice.
+#[derive(Debug)]
+pub(crate) struct Want<'a> {
+    /// Keys that this request has already found out.
+    pub(crate) tried_keys: &'a [usize],
+    /// Projects that it has.
+    pub(crate) tried_projects: &'a [usize],
+    /// Whether it can be sent again, so that it may try what is perhaps still out.
+    pub(crate) replayable: bool,
+    /// The project that served the conversation's earlier turns.
+    pub(crate) prefer: Option<usize>,
+}
+
+/// What was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pick {
+    pub(crate) group: u32,
+    pub(crate) key: usize,
+    pub(crate) slot: u32,
+    pub(crate) trial: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Ring {
+    model: Option<Arc<str>>,
+    /// The model under which Google counts it, where that is another.
+    counted: Option<Arc<str>>,
+    kind: Kind,
+    groups: Rotation,
+    /// For groups with more than one key, made when first chosen.
+    keys: HashMap<u32, Rotation>,
+    strategy: Strategy,
+    /// Requests that were given a key and have not finished.
+    pub(crate) in_flight: u32,
+    /// Requests that wait for somebody to come back, in order of arrival.
+    pub(crate) waiting: BTreeSet<(Time, RequestId)>,
+    /// Not before then is the next of them let go.
+    pub(crate) next_release: Time,
+    used: u64,
+}
+
+impl Ring {
+    fn new(known: &Known, strategy: Strategy, model: Option<&Arc<str>>, kind: Kind, now: Time) -> Self {
+        let groups = Rotation::new(strategy, known.groups.iter().map(|group| (group.level, group.weight)));
+        let mut ring = Self {
+            model: model.cloned(),
+            counted: model.and_then(|model| known.name_of(model)).cloned(),
+            kind,
+            groups,
+            keys: HashMap::new(),
+            strategy,
+            in_flight: 0,
+            waiting: BTreeSet::new(),
+            next_release: Time::ZERO,
+            used: 0,
+        };
+        ring.refresh_all(known, now);
+        ring
+    }
+
+    pub(crate) fn names(&self) -> [Option<&str>; 2] {
+        [self.model.as_deref(), self.counted.as_deref()]
+    }
+
+    pub(crate) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn first_back(&self) -> Option<(Time, u32)> {
+        self.groups.first_back()
+    }
+
+    pub(crate) fn first_trial(&self) -> Option<(Time, u32)> {
+        self.groups.first_trial()
+    }
+
+    /// When somebody wakes, be it only to be tried.
+    pub(crate) fn next_wake(&self) -> Option<Time> {
+        let back = self.groups.first_back().map(|(until, _)| until);
+        let trial = self.groups.first_trial().map(|(until, _)| until);
+        back.into_iter().chain(trial).min()
+    }
+
+    pub(crate) fn anyone_awake(&self) -> bool {
+        self.groups.awake().next().is_some()
+    }
+
+    /// Wakes whoever's time has come.
+    pub(crate) fn wake(&mut self, known: &Known, now: Time) {
+        while let Some(group) = self.groups.due(now) {
+            self.refresh_group(known, group, now);
+        }
+    }
+
+    pub(crate) fn choose(&mut self, known: &Known, want: &Want<'_>, now: Time) -> Option<Pick> {
+        if let Some(project) = want.prefer
+            && let Some(pick) = self.preferred(known, project, want, now)
+        {
+            return Some(pick);
+        }
+        // Groups found to have nothing for this request: few, since each was tried by it already.
+        let mut at = 0;
+        loop {
+            let group = self.groups.awake().nth(at)?;
+            if let Some(pick) = self.in_group(known, group, want, now) {
+                return Some(pick);
+            }
+            at += 1;
+        }
+    }
+
+    /// Takes a pick's turn in both rotations.
+    pub(crate) fn take(&mut self, pick: Pick) {
+        self.in_flight += 1;
+        self.groups.take(pick.group);
+        if let Some(keys) = self.keys.get_mut(&pick.group) {
+            keys.take(pick.slot);
+        }
+    }
+
+    /// A pick's request is over.
+    pub(crate) fn give_back(&mut self, pick: Pick) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.groups.give_back(pick.group);
+        if let Some(keys) = self.keys.get_mut(&pick.group) {
+            keys.give_back(pick.slot);
+        }
+    }
+
+    fn preferred(&mut self, known: &Known, project: usize, want: &Want<'_>, now: Time) -> Option<Pick> {
+        let groups = &known.projects.get(project)?.groups;
+        groups.iter().find_map(|group| {
+            let group = u32::try_from(*group).ok()?;
+            let awake = self.groups.state(group) == State::Awake { trial: false };
+            awake.then(|| self.in_group(known, group, want, now)).flatten()
+        })
+    }
+
+    fn in_group(&mut self, known: &Known, group: u32, want: &Want<'_>, now: Time) -> Option<Pick> {
+        let keys = known.groups.get(group as usize)?;
+        if want.tried_projects.contains(&keys.project) {
+            return None;
+        }
+        let names = [self.model.as_deref(), self.counted.as_deref()];
+        let kind = self.kind;
+        let project_trial = known.project_state(keys.project, names, kind, now) == State::Awake { trial: true };
+        let pick = |slot: u32, key: usize| {
+            let trial = project_trial || known.key_state(key, names, kind, now) == State::Awake { trial: true };
+            (!want.tried_keys.contains(&key) && (want.replayable || !trial)).then_some(Pick { group, key, slot, trial })
+        };
+        if let [key] = keys.keys[..] {
+            return pick(0, key);
+        }
+        let rotation = self.keys.entry(group).or_insert_with(|| key_rotation(known, self.strategy, &keys.keys));
+        settle(rotation, known, &keys.keys, names, kind, now);
+        rotation.awake().find_map(|slot| pick(slot, *keys.keys.get(slot as usize)?))
+    }
+
+    fn refresh_all(&mut self, known: &Known, now: Time) {
+        self.keys.clear();
+        for group in 0..known.groups.len() {
+            self.refresh_group(known, u32::try_from(group).unwrap_or(u32::MAX), now);
+        }
+    }
+
+    fn refresh_group(&mut self, known: &Known, group: u32, now: Time) {
+        let Some(members) = known.groups.get(group as usize) else { return };
+        let names = [self.model.as_deref(), self.counted.as_deref()];
+        let project = known.project_state(members.project, names, self.kind, now);
+        let keys = if let Some(rotation) = self.keys.get_mut(&group) {
+            settle(rotation, known, &members.keys, names, self.kind, now);
+            rotation.overall()
+        } else {
+            overall(members.keys.iter().map(|key| known.key_state(*key, names, self.kind, now)))
+        };
+        self.groups.set(group, project.and(keys));
+    }
+
+    fn refresh_key(&mut self, known: &Known, key: usize, now: Time) {
+        let Some(key_known) = known.keys.get(key) else { return };
+        let Ok(group) = u32::try_from(key_known.group) else { return };
+        let names = [self.model.as_deref(), self.counted.as_deref()];
+        if let Some(rotation) = self.keys.get_mut(&group) {
+            rotation.set(key_known.slot, known.key_state(key, names, self.kind, now));
+        }
+        self.refresh_group(known, group, now);
+    }
+}
+
+/// A rotation over a group's keys, all of them still to be settled.
+fn key_rotation(known: &Known, strategy: Strategy, keys: &[usize]) -> Rotation {
+    let weights = keys.iter().map(|key| (0, known.keys.get(*key).map_or(1, |key| key.weight)));
+    let mut rotation = Rotation::new(strategy, weights);
+    for slot in 0..keys.len() {
+        rotation.set(u32::try_from(slot).unwrap_or(u32::MAX), State::Asleep { until: Time::ZERO, open: false });
+    }
+    rotation
+}
+
+fn settle(rotation: &mut Rotation, known: &Known, keys: &[usize], names: [Option<&str>; 2], kind: Kind, now: Time) {
+    while let Some(slot) = rotation.due(now) {
+        let key = keys.get(slot as usize).copied().unwrap_or(usize::MAX);
+        rotation.set(slot, known.key_state(key, names, kind, now));
+    }
+}
+
+/// What the best of several may do.
+fn overall(states: impl Iterator<Item = State>) -> State {
+    let mut best = State::Never;
+    for state in states {
+        best = match (best, state) {
+            (_, awake @ State::Awake { trial: false }) => return awake,
+            (State::Never, other) | (other, State::Never) => other,
+            (State::Awake { trial }, _) | (_, State::Awake { trial }) => State::Awake { trial },
+            (State::Asleep { until: a, open: x }, State::Asleep { until: b, open: y }) => {
+                if a <= b { State::Asleep { until: a, open: x } } else { State::Asleep { until: b, open: y } }
+            }
+        };
+    }
+    best
+}
+
+/// All rings.
+#[derive(Debug)]
+pub(crate) struct Rings {
+    strategy: Strategy,
+    rings: Vec<Option<(u32, Ring)>>,
+    at: HashMap<(Option<Arc<str>>, Kind), u32>,
+    serial: u32,
+    clock: u64,
+}
+
+impl Rings {
+    pub(crate) fn new(strategy: Strategy) -> Self {
+        Self { strategy, rings: Vec::new(), at: HashMap::new(), serial: 0, clock: 0 }
+    }
+
+    /// Drops every ring: the keys are others now.
+    pub(crate) fn forget(&mut self) {
+        self.rings.clear();
+        self.at.clear();
+    }
+
+    pub(crate) fn get(&self, id: RingId) -> Option<&Ring> {
+        let (serial, ring) = self.rings.get(id.at as usize)?.as_ref()?;
+        (*serial == id.serial).then_some(ring)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: RingId) -> Option<&mut Ring> {
+        let (serial, ring) = self.rings.get_mut(id.at as usize)?.as_mut()?;
+        (*serial == id.serial).then_some(ring)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (RingId, &Ring)> {
+        self.rings.iter().enumerate().filter_map(|(at, ring)| {
+            let (serial, ring) = ring.as_ref()?;
+            Some((RingId { at: u32::try_from(at).ok()?, serial: *serial }, ring))
+        })
+    }
+
+    pub(crate) fn find(&mut self, known: &Known, model: Option<&Arc<str>>, kind: Kind, now: Time) -> RingId {
+        self.clock += 1;
+        let name = (model.cloned(), kind);
+        if let Some(&at) = self.at.get(&name)
+            && let Some((serial, ring)) = self.rings.get_mut(at as usize).and_then(Option::as_mut)
+        {
+            ring.used = self.clock;
+            return RingId { at, serial: *serial };
+        }
+        let mut ring = Ring::new(known, self.strategy, model, kind, now);
+        ring.used = self.clock;
+        self.serial = self.serial.wrapping_add(1);
+        let place = self.place();
+        let at = u32::try_from(place).unwrap_or(u32::MAX);
+        if place == self.rings.len() {
+            self.rings.push(Some((self.serial, ring)));
+        } else if let Some(slot) = self.rings.get_mut(place) {
+            if let Some((_, old)) = slot.replace((self.serial, ring)) {
+                self.at.remove(&(old.model, old.kind));
+            }
+        }
+        self.at.insert(name, at);
+        RingId { at, serial: self.serial }
+    }
+
+    /// Where a new ring goes: a new place, or that of the idle ring used longest ago.
+    fn place(&self) -> usize {
+        if self.rings.len() < MAX_RINGS {
+            return self.rings.len();
+        }
+        let idle = self.rings.iter().enumerate().filter_map(|(at, ring)| {
+            let (_, ring) = ring.as_ref()?;
+            (ring.in_flight == 0 && ring.waiting.is_empty()).then_some((ring.used, at))
+        });
+        idle.min().map_or(self.rings.len(), |(_, at)| at)
+    }
+
+    /// Something changed about a key: every ring that `block` concerns looks at it anew.
+    pub(crate) fn refresh(&mut self, known: &Known, key: usize, block: Option<&Block>, now: Time) {
+        for (_, ring) in self.rings.iter_mut().flatten() {
+            if block.is_none_or(|block| block.covers(ring.names(), ring.kind())) {
+                ring.refresh_key(known, key, now);
+            }
+        }
+    }
+
+    /// A model turned out to be counted under another's name.
+    pub(crate) fn rename(&mut self, known: &Known, asked: &str, named: &Arc<str>, now: Time) {
+        for (_, ring) in self.rings.iter_mut().flatten() {
+            if ring.model.as_deref() == Some(asked) {
+                ring.counted = Some(Arc::clone(named));
+                ring.refresh_all(known, now);
+            }
+        }
+    }
+}
+
+/// More models and kinds than anybody uses at a time.
+const MAX_RINGS: usize = 256;

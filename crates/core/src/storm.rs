@@ -1,0 +1,105 @@
+//! Refusals that are nobody's quota: an overloaded model, capacity shared by all, a banned address.
+//!
+//! One project's 503 says little. When a second project gets the same within seconds it is the model,
+//! and asking a third would be one more knock on a door that is shut: the model backs off for
+//! everybody, for longer each time, until an answer is served. A ban of the relay's address is so from
+//! the first page on, for the whole pool.
+
+use crate::facts::Kind;
+use crate::pool::ProjectId;
+use crate::time::Time;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Debug, Default)]
+pub(crate) struct Storms {
+    /// By model, and by kind where it is about capacity.
+    models: HashMap<(Option<Arc<str>>, Option<Kind>), Storm>,
+    ban: Option<Storm>,
+}
+
+#[derive(Debug, Default)]
+struct Storm {
+    /// Who said so last, and when.
+    said: Option<(ProjectId, Time)>,
+    level: u32,
+    until: Time,
+}
+
+impl Storms {
+    /// Until when requests for this model must hold back, and whether it is for the address's sake.
+    pub(crate) fn until(&self, model: Option<&str>, kind: Kind, now: Time) -> Option<(Time, bool)> {
+        if let Some(ban) = self.ban.as_ref().filter(|ban| ban.until > now) {
+            return Some((ban.until, true));
+        }
+        if self.models.is_empty() {
+            return None;
+        }
+        let model: Option<Arc<str>> = model.map(Arc::from);
+        [None, Some(kind)]
+            .into_iter()
+            .filter_map(|kind| self.models.get(&(model.clone(), kind)))
+            .map(|storm| storm.until)
+            .filter(|until| *until > now)
+            .max()
+            .map(|until| (until, false))
+    }
+
+    /// A project got a 500, 502, 503 or 504.
+    pub(crate) fn server(&mut self, model: Option<&Arc<str>>, project: ProjectId, now: Time) {
+        self.said((model.cloned(), None), project, now);
+    }
+
+    /// A project got "Resource has been exhausted" and no more.
+    pub(crate) fn capacity(&mut self, model: Option<&Arc<str>>, kind: Kind, project: ProjectId, now: Time) {
+        self.said((model.cloned(), Some(kind)), project, now);
+    }
+
+    /// Google's page about automated queries came.
+    pub(crate) fn ban(&mut self, now: Time) {
+        let ban = self.ban.get_or_insert_default();
+        if ban.until <= now {
+            ban.until = now + BAN * (1 << ban.level.min(5));
+            ban.level += 1;
+        }
+    }
+
+    /// An answer was served: it is over.
+    pub(crate) fn served(&mut self, model: Option<&str>, kind: Kind) {
+        self.ban = None;
+        if !self.models.is_empty() {
+            let model: Option<Arc<str>> = model.map(Arc::from);
+            self.models.remove(&(model.clone(), None));
+            self.models.remove(&(model, Some(kind)));
+        }
+    }
+
+    fn said(&mut self, scope: (Option<Arc<str>>, Option<Kind>), project: ProjectId, now: Time) {
+        if self.models.len() >= MAX_STORMS {
+            self.models.retain(|_, storm| storm.said.is_some_and(|(_, at)| now.since(at) < AGREE) || storm.until > now);
+        }
+        if self.models.len() >= MAX_STORMS {
+            return;
+        }
+        let storm = self.models.entry(scope).or_default();
+        let agrees = storm.said.is_some_and(|(other, at)| other != project && now.since(at) < AGREE);
+        storm.said = Some((project, now));
+        if agrees && storm.until <= now {
+            storm.until = now + FIRST * (1 << storm.level.min(5));
+            storm.level += 1;
+        }
+    }
+}
+
+/// Two projects that say the same within this time mean the same.
+const AGREE: Duration = Duration::from_secs(10);
+
+/// The first pause of a model; doubled up to 32 times.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// The first pause of the pool after a ban; doubled up to 16 minutes.
+const BAN: Duration = Duration::from_secs(30);
+
+/// Models that may be in a storm at once.
+const MAX_STORMS: usize = 256;

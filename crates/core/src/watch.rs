@@ -1,0 +1,191 @@
+//! Watching an answer go by, in constant memory.
+//!
+//! Two things must be known of it. What it cost: the last `usageMetadata` (or `usage`), which stands in
+//! the last event of a stream, behind what may be 40 MB of image. And whether it ended: a stream that
+//! stops without a finish reason was cut short upstream, and its client must be told so by a cut.
+//!
+//! Both are found by looking for their names with a quote before and after. In the middle of a JSON
+//! string a quote is escaped, so text that talks of `"usageMetadata"` is not mistaken for it.
+
+use memchr::memmem;
+use serde_json::Value;
+
+/// What an answer cost, in tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Of the prompt.
+    pub prompt: u64,
+    /// Of the answer, thoughts included.
+    pub output: u64,
+    /// In all, as Google counts it.
+    pub total: u64,
+}
+
+/// Watches one answer.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// The end of the last piece, long enough to hold half of a name.
+    tail: Vec<u8>,
+    /// A usage object being collected.
+    open: Option<Vec<u8>>,
+    usage: Option<Usage>,
+    ended: bool,
+}
+
+impl Watch {
+    /// Sees the next piece.
+    pub fn see(&mut self, piece: &[u8]) {
+        if piece.is_empty() {
+            return;
+        }
+        if let Some(open) = &mut self.open {
+            let room = MAX_USAGE.saturating_sub(open.len());
+            open.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
+            self.close();
+        }
+        // The seam: a name that began in the last piece.
+        let mut seam = std::mem::take(&mut self.tail);
+        let before = seam.len();
+        seam.extend_from_slice(piece.get(..SEAM.min(piece.len())).unwrap_or_default());
+        if before > 0 {
+            self.names(&seam, before, piece);
+        }
+        self.names(piece, 0, piece);
+        self.tail = match piece.len().checked_sub(SEAM) {
+            Some(from) => piece.get(from..).unwrap_or_default().to_vec(),
+            None => {
+                let all = if before > 0 { seam } else { piece.to_vec() };
+                all.get(all.len().saturating_sub(SEAM)..).unwrap_or_default().to_vec()
+            }
+        };
+    }
+
+    /// What it cost, if it said.
+    #[must_use]
+    pub const fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    /// Whether anything said that it was at its end: a finish reason, a blocked prompt, an error.
+    #[must_use]
+    pub const fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Looks for names in `text`, whose first `before` bytes were seen in the last piece; what follows
+    /// `text` stands in `piece`.
+    fn names(&mut self, text: &[u8], before: usize, piece: &[u8]) {
+        if !self.ended {
+            self.ended = ENDS.iter().any(|end| memmem::find_iter(text, end).any(|at| !is_null(text, at + end.len())));
+        }
+        for name in USAGES {
+            let Some(at) = memmem::rfind(text, name) else { continue };
+            let end = at + name.len();
+            if before > 0 && end <= before {
+                continue;
+            }
+            // Where the value begins, in the piece.
+            let from = end.saturating_sub(before);
+            let rest = piece.get(from..).unwrap_or_default();
+            self.open = Some(rest.get(..MAX_USAGE.min(rest.len())).unwrap_or_default().to_vec());
+            self.close();
+        }
+    }
+
+    /// Reads the usage object if it is whole.
+    fn close(&mut self) {
+        let Some(open) = &self.open else { return };
+        let text = open.strip_prefix(b":").or_else(|| open.strip_prefix(b" :")).unwrap_or(open);
+        let mut values = serde_json::Deserializer::from_slice(text).into_iter::<Value>();
+        match values.next() {
+            Some(Ok(value)) => {
+                if let Some(usage) = read(&value) {
+                    self.usage = Some(usage);
+                }
+                self.open = None;
+            }
+            Some(Err(error)) if !error.is_eof() || open.len() >= MAX_USAGE => self.open = None,
+            _ => {}
+        }
+    }
+}
+
+fn read(value: &Value) -> Option<Usage> {
+    let number = |names: &[&str]| names.iter().find_map(|name| value.get(name)?.as_u64());
+    value.as_object()?;
+    let prompt = number(&["promptTokenCount", "prompt_tokens", "total_input_tokens"]).unwrap_or(0);
+    let output = number(&["candidatesTokenCount", "completion_tokens", "total_output_tokens"]).unwrap_or(0)
+        + number(&["thoughtsTokenCount"]).unwrap_or(0);
+    let total = number(&["totalTokenCount", "total_tokens"]).unwrap_or(prompt + output);
+    Some(Usage { prompt, output, total })
+}
+
+/// Whether the value after a name is `null`: OpenAI's chunks carry `"finish_reason":null` until the end.
+fn is_null(text: &[u8], at: usize) -> bool {
+    let value = text.get(at..).unwrap_or_default().trim_ascii_start();
+    let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii_start();
+    value.starts_with(b"null") || value.is_empty() || b"null".starts_with(value)
+}
+
+const USAGES: [&[u8]; 2] = [b"\"usageMetadata\"", b"\"usage\""];
+
+const ENDS: [&[u8]; 5] = [b"\"finishReason\"", b"\"finish_reason\"", b"\"blockReason\"", b"\"error\"", b"[DONE]"];
+
+/// Longer than any of the names with what follows it up to its value.
+const SEAM: usize = 48;
+
+/// A usage object with all its details is a few hundred bytes.
+const MAX_USAGE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn watch(answer: &str) -> Watch {
+        let mut whole = Watch::default();
+        whole.see(answer.as_bytes());
+        for size in [1, 3, 16, 47, 48, 49, 100] {
+            let mut pieces = Watch::default();
+            answer.as_bytes().chunks(size).for_each(|piece| pieces.see(piece));
+            assert_eq!((pieces.usage(), pieces.ended()), (whole.usage(), whole.ended()), "in pieces of {size}");
+        }
+        whole
+    }
+
+    #[test]
+    fn the_last_usage_counts() {
+        let seen = watch(
+            "data: {\"usageMetadata\":{\"promptTokenCount\":3,\"totalTokenCount\":3}}\r\n\r\ndata: {\"candidates\":[{\"finishReason\": \"STOP\"}],\
+             \"usageMetadata\": {\"promptTokenCount\": 3,\"candidatesTokenCount\":4,\"thoughtsTokenCount\":5,\"totalTokenCount\":12}}\r\n\r\n",
+        );
+        assert_eq!(seen.usage(), Some(Usage { prompt: 3, output: 9, total: 12 }));
+        assert!(seen.ended());
+    }
+
+    #[test]
+    fn text_about_usage_is_not_usage() {
+        let seen = watch(r#"data: {"text":"say \"usageMetadata\":{\"totalTokenCount\":9} and \"finishReason\":\"x\""}"#);
+        assert_eq!(seen.usage(), None);
+        assert!(!seen.ended());
+    }
+
+    #[test]
+    fn openai_chunks_end_with_a_reason_that_is_not_null() {
+        assert!(!watch("data: {\"choices\":[{\"finish_reason\":null}],\"usage\":null}\n\n").ended());
+        let seen = watch("data: {\"finish_reason\":\"stop\",\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3}}\n\ndata: [DONE]\n\n");
+        assert!(seen.ended());
+        assert_eq!(seen.usage().unwrap().total, 3);
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_comes() {
+        let mut watch = Watch::default();
+        watch.see(b"\"usageMetadata\":{\"x\":\"");
+        for _ in 0..1000 {
+            watch.see(&[b'a'; 4096]);
+        }
+        assert!(watch.open.as_ref().is_none_or(|open| open.len() <= MAX_USAGE));
+        assert!(watch.tail.len() <= SEAM);
+    }
+}

@@ -1,0 +1,176 @@
+//! The configuration, checked: what was given, made into values that cannot be wrong.
+//!
+//! Reading ([`crate::options::layers`]) knows names and places and no meaning; here is the meaning. What
+//! is dangerous together is refused here too, before a socket is open: an address that others can
+//! reach without a token, and an upstream that is the relay itself, which would call itself until
+//! the machine has no sockets left.
+
+mod check;
+pub(crate) mod load;
+mod report;
+pub(crate) mod upstream;
+
+pub(crate) use check::check;
+pub(crate) use report::report;
+
+use crate::options::value::Listen;
+use crate::tokens::ClientToken;
+use gemini_relay_core::{Settings, Strategy};
+use http::HeaderValue;
+use hyper_util::client::proxy::matcher::Matcher;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+use tracing::level_filters::LevelFilter;
+use upstream::Upstream;
+
+/// Everything an operator can decide.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Never empty. IPv6 sockets among them are to be IPv6 only, since `:8787` stands for a pair.
+    pub(crate) listen: Vec<Listen>,
+    /// Empty, or `/` and a path without a slash at its end.
+    pub(crate) base_path: String,
+    pub(crate) tls: Tls,
+    pub(crate) workers: NonZeroUsize,
+    /// Empty: see `access`.
+    pub(crate) tokens: Vec<ClientToken>,
+    /// For the warning about its mode.
+    pub(crate) tokens_file: Option<PathBuf>,
+    pub(crate) access: Access,
+    pub(crate) origins: Origins,
+    /// Names besides loopback's that a `Host` header may hold while access is open on loopback;
+    /// lower case, without a port.
+    pub(crate) allow_host: Vec<String>,
+    pub(crate) upstream: Upstream,
+    pub(crate) proxy: Proxy,
+    pub(crate) ca: Vec<CaSource>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) first_byte_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) strategy: Strategy,
+    pub(crate) affinity: bool,
+    pub(crate) max_wait: Duration,
+    pub(crate) max_waiting: usize,
+    pub(crate) attempts: Option<u32>,
+    /// The most bytes of one request's body kept for another attempt.
+    pub(crate) replay_limit: usize,
+    /// The most bytes of all kept bodies.
+    pub(crate) replay_total: usize,
+    pub(crate) response_headers: bool,
+    pub(crate) log: Log,
+    pub(crate) drain_delay: Duration,
+    pub(crate) drain_limit: Duration,
+    /// Files of keys that were named; [`crate::keys`] adds the other sources.
+    pub(crate) key_files: Vec<PathBuf>,
+    /// What the banner says in place of how to point clients here (the demo has its own words).
+    pub(crate) greeting: Option<String>,
+}
+
+impl Config {
+    /// What of it concerns the policy.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            strategy: self.strategy,
+            affinity: self.affinity,
+            max_wait: self.max_wait,
+            max_waiting: self.max_waiting,
+            attempts: self.attempts,
+        }
+    }
+
+    /// Whether others than this machine can reach it.
+    pub(crate) fn beyond_loopback(&self) -> bool {
+        self.listen.iter().any(|l| !l.address.ip().is_loopback())
+    }
+}
+
+/// Who is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Whoever shows a token.
+    Tokens,
+    /// Whoever is on this machine, within the rules for `Origin` and `Host`.
+    OpenOnLoopback,
+    /// Everybody: the operator said `allow-anonymous`, and listens beyond loopback.
+    OpenToAll,
+}
+
+/// Which web pages may call, and get the CORS headers for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origins {
+    Any,
+    /// Lower case, as browsers send them.
+    Listed(Vec<HeaderValue>),
+}
+
+impl Origins {
+    /// Whether a page of this origin may call.
+    pub(crate) fn allows(&self, origin: &HeaderValue) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(listed) => listed
+                .iter()
+                .any(|l| l.as_bytes().eq_ignore_ascii_case(origin.as_bytes())),
+        }
+    }
+}
+
+/// Whether and how clients speak TLS to the relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Tls {
+    Off,
+    Files { cert: PathBuf, key: PathBuf },
+    SelfSigned { ca_file: PathBuf },
+}
+
+/// Whom else to trust towards Google.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CaSource {
+    System,
+    File(PathBuf),
+}
+
+/// The way to Google.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Proxy {
+    /// As the usual variables say.
+    Environment,
+    None,
+    /// `http://…` or `socks5://…`; may hold a password, so it has no `Display`.
+    Url(ProxyUrl),
+}
+
+/// A proxy's URL, with or without a password.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ProxyUrl(pub(crate) String);
+
+impl std::fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[proxy]")
+    }
+}
+
+impl Proxy {
+    /// What decides for each destination whether and which proxy is used.
+    pub(crate) fn matcher(&self) -> Matcher {
+        match self {
+            Self::Environment => Matcher::from_env(),
+            Self::None => Matcher::builder().build(),
+            Self::Url(url) => Matcher::builder().all(url.0.clone()).build(),
+        }
+    }
+}
+
+/// What is logged and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Log {
+    pub(crate) level: LevelFilter,
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Pretty,
+    Json,
+}

@@ -1,0 +1,348 @@
+//! Texts into values, one option after the other, and then what they mean together.
+
+use super::upstream::Upstream;
+use super::{Access, CaSource, Config, Log, LogFormat, Origins, Proxy, ProxyUrl, Tls};
+use crate::options::value::{self, Listen, Remedy};
+use crate::options::{ConfigError, Given, OptionSpec, Resolved, table};
+use crate::tokens;
+use gemini_relay_core::Strategy;
+use http::HeaderValue;
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tracing::level_filters::LevelFilter;
+
+/// Makes the configuration of what was given. Reads the file of client tokens, and nothing else.
+pub(crate) fn check(
+    given: &Resolved,
+    variables: &[(OsString, OsString)],
+) -> Result<Config, ConfigError> {
+    let read = Reader { given };
+    let listen: Vec<Listen> = read
+        .many("listen", value::listen)?
+        .into_iter()
+        .flatten()
+        .collect();
+    let tokens = tokens::load(given)?;
+    let upstream = read.must("upstream", Upstream::parse)?;
+    if upstream.is_one_of(&listen) {
+        return Err(read.refuse(
+            "upstream",
+            "that is this relay itself; write the URL of the Gemini API, or listen on another port",
+        ));
+    }
+    let access = access(&read, &listen, !tokens.is_empty())?;
+    Ok(Config {
+        base_path: read.maybe("base-path", base_path)?.unwrap_or_default(),
+        tls: tls(&read, variables)?,
+        workers: read.must("workers", workers)?,
+        access,
+        tokens,
+        tokens_file: read.maybe("tokens-file", file)?,
+        origins: origins(read.many("allow-origin", origin)?),
+        allow_host: read.many("allow-host", host)?,
+        upstream,
+        proxy: read.maybe("proxy", proxy)?.unwrap_or(Proxy::Environment),
+        ca: ca(&read, variables)?,
+        connect_timeout: read.must("connect-timeout", some_time)?,
+        first_byte_timeout: read.must("first-byte-timeout", some_time)?,
+        idle_timeout: read.must("idle-timeout", some_time)?,
+        strategy: read.must("strategy", strategy)?,
+        affinity: read.must("affinity", value::on_off)?,
+        max_wait: read.must("max-wait", value::duration)?,
+        max_waiting: read.must("max-waiting", |t| {
+            t.parse()
+                .map_err(|_| "write a number such as 1024; 0 lets nobody wait")
+        })?,
+        attempts: read.must("attempts", attempts)?,
+        replay_limit: read.must("replay-limit", value::size)?,
+        replay_total: read.must("replay-total", value::size)?,
+        response_headers: read.must("response-headers", value::on_off)?,
+        log: Log {
+            level: read.must("log-level", |t| {
+                t.parse::<LevelFilter>()
+                    .map_err(|_| "write off, error, warn, info, debug or trace")
+            })?,
+            format: read.must("log-format", log_format)?,
+        },
+        drain_delay: read.must("drain-delay", value::duration)?,
+        drain_limit: read.must("drain-limit", value::duration)?,
+        key_files: read.many("keys", file)?,
+        greeting: None,
+        listen,
+    })
+}
+
+struct Reader<'a> {
+    given: &'a Resolved,
+}
+
+impl Reader<'_> {
+    fn many<T>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Remedy>,
+    ) -> Result<Vec<T>, ConfigError> {
+        self.given
+            .all(name)
+            .iter()
+            .map(|given| Self::parsed(name, given, &parse))
+            .collect()
+    }
+
+    fn maybe<T>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Remedy>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.given
+            .one(name)
+            .map(|given| Self::parsed(name, given, parse))
+            .transpose()
+    }
+
+    fn must<T>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Remedy>,
+    ) -> Result<T, ConfigError> {
+        self.maybe(name, parse)?
+            .ok_or_else(|| ConfigError(format!("{name}: it has no value")))
+    }
+
+    fn parsed<T>(
+        name: &'static str,
+        given: &Given,
+        parse: impl Fn(&str) -> Result<T, Remedy>,
+    ) -> Result<T, ConfigError> {
+        parse(&given.text).map_err(|remedy| ConfigError::value(spec(name), given, remedy))
+    }
+
+    /// An error about a value that is right by itself.
+    fn refuse(&self, name: &'static str, remedy: &str) -> ConfigError {
+        self.given.one(name).map_or_else(
+            || ConfigError(format!("{name}: {remedy}")),
+            |given| ConfigError::value(spec(name), given, remedy),
+        )
+    }
+}
+
+fn spec(name: &'static str) -> &'static OptionSpec {
+    // Every name in this file is in the table; the first row stands in for one that is not.
+    table::find(name).unwrap_or(&table::OPTIONS[0])
+}
+
+fn access(read: &Reader<'_>, listen: &[Listen], tokens: bool) -> Result<Access, ConfigError> {
+    let anonymous = read.must("allow-anonymous", value::on_off)?;
+    if tokens {
+        if anonymous {
+            return Err(read.refuse(
+                "allow-anonymous",
+                "client tokens are set too; remove one of the two",
+            ));
+        }
+        return Ok(Access::Tokens);
+    }
+    match listen.iter().find(|l| !l.address.ip().is_loopback()) {
+        None => Ok(Access::OpenOnLoopback),
+        Some(_) if anonymous => Ok(Access::OpenToAll),
+        Some(open) => Err(ConfigError(format!(
+            "others can reach {} and no client tokens are set, so anybody could spend your keys.\n\
+             Set tokens (GEMINI_RELAY_TOKENS=name=SECRET, or --tokens-file FILE),\n\
+             or listen on loopback only (--listen {}),\n\
+             or, if something else keeps strangers out, say --allow-anonymous.",
+            open.address,
+            open.address.port(),
+        ))),
+    }
+}
+
+fn tls(read: &Reader<'_>, variables: &[(OsString, OsString)]) -> Result<Tls, ConfigError> {
+    let self_signed = read.must("tls", |text| match text {
+        "off" => Ok(false),
+        "self-signed" => Ok(true),
+        _ => Err(
+            "write off or self-signed; for a certificate of your own use --tls-cert and --tls-key",
+        ),
+    })?;
+    let (cert, key) = (read.maybe("tls-cert", file)?, read.maybe("tls-key", file)?);
+    match (self_signed, cert, key) {
+        (false, None, None) => Ok(Tls::Off),
+        (false, Some(cert), Some(key)) => Ok(Tls::Files { cert, key }),
+        (true, None, None) => {
+            let ca_file = read
+                .maybe("tls-ca-file", file)?
+                .unwrap_or_else(|| data_folder(variables).join("ca.pem"));
+            Ok(Tls::SelfSigned { ca_file })
+        }
+        (true, ..) => Err(read.refuse(
+            "tls",
+            "tls-cert or tls-key is set too; remove one of the two",
+        )),
+        (false, Some(_), None) => {
+            Err(read.refuse("tls-cert", "its private key is missing; add tls-key"))
+        }
+        (false, None, Some(_)) => {
+            Err(read.refuse("tls-key", "its certificate is missing; add tls-cert"))
+        }
+    }
+}
+
+/// Where programs keep what is a user's and no setting; the folder at hand where there is no home.
+fn data_folder(variables: &[(OsString, OsString)]) -> PathBuf {
+    let set = |name: &str| {
+        variables
+            .iter()
+            .find(|(n, v)| n == name && Path::new(v).is_absolute())
+            .map(|(_, v)| PathBuf::from(v))
+    };
+    let base = if cfg!(windows) {
+        set("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        set("HOME").map(|home| home.join("Library/Application Support"))
+    } else {
+        set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")))
+    };
+    base.map_or_else(
+        || PathBuf::from("gemini-relay"),
+        |base| base.join("gemini-relay"),
+    )
+}
+
+fn ca(read: &Reader<'_>, variables: &[(OsString, OsString)]) -> Result<Vec<CaSource>, ConfigError> {
+    let mut sources = read.many("ca", |text| match text {
+        "system" => Ok(CaSource::System),
+        _ => file(text).map(CaSource::File),
+    })?;
+    let usual = variables
+        .iter()
+        .find(|(name, value)| name == "SSL_CERT_FILE" && !value.is_empty());
+    sources.extend(usual.map(|(_, value)| CaSource::File(PathBuf::from(value))));
+    Ok(sources)
+}
+
+fn origins(listed: Vec<Option<HeaderValue>>) -> Origins {
+    listed
+        .into_iter()
+        .collect::<Option<Vec<_>>>()
+        .map_or(Origins::Any, Origins::Listed)
+}
+
+/// `None` is `*`.
+fn origin(text: &str) -> Result<Option<HeaderValue>, Remedy> {
+    const REMEDY: Remedy = "write it as browsers send it, scheme and host and no path, such as https://app.example, or * for any";
+    if text == "*" {
+        return Ok(None);
+    }
+    let text = text.trim_end_matches('/').to_ascii_lowercase();
+    let (scheme, rest) = text.split_once("://").ok_or(REMEDY)?;
+    if scheme.is_empty() || rest.is_empty() || rest.contains(['/', '?', '#', '@', ' ']) {
+        return Err(REMEDY);
+    }
+    HeaderValue::from_str(&text).map(Some).map_err(|_| REMEDY)
+}
+
+fn host(text: &str) -> Result<String, Remedy> {
+    let host = text.trim_end_matches('.').to_ascii_lowercase();
+    let good = !host.is_empty()
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b));
+    let has_port = host.rsplit_once(':').is_some_and(|(name, port)| {
+        !name.contains(':') && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
+    });
+    if good && !has_port {
+        Ok(host)
+    } else {
+        Err("write a host's name without scheme and port, such as relay.example")
+    }
+}
+
+fn base_path(text: &str) -> Result<String, Remedy> {
+    let path = text.trim_end_matches('/');
+    let good = path.is_empty()
+        || (path.starts_with('/')
+            && !path.contains("//")
+            && path
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b))
+            && !path.split('/').any(|part| part == "." || part == ".."));
+    if good {
+        Ok(path.to_owned())
+    } else {
+        Err("write a path such as /gemini")
+    }
+}
+
+fn proxy(text: &str) -> Result<Proxy, Remedy> {
+    const REMEDY: Remedy = "write http://HOST:PORT, socks5://HOST:PORT or none";
+    if text == "none" {
+        return Ok(Proxy::None);
+    }
+    let uri: http::Uri = text.parse().map_err(|_| REMEDY)?;
+    let known = matches!(uri.scheme_str(), Some("http" | "socks5" | "socks5h"));
+    if known && uri.host().is_some_and(|h| !h.is_empty()) {
+        Ok(Proxy::Url(ProxyUrl(text.to_owned())))
+    } else {
+        Err(REMEDY)
+    }
+}
+
+fn some_time(text: &str) -> Result<Duration, Remedy> {
+    match value::duration(text)? {
+        Duration::ZERO => {
+            Err("write a time longer than none, such as 10s; for practically no limit, 24h")
+        }
+        time => Ok(time),
+    }
+}
+
+fn strategy(text: &str) -> Result<Strategy, Remedy> {
+    let known = Strategy::NAMES.into_iter().find(|(name, _)| *name == text);
+    known
+        .map(|(_, strategy)| strategy)
+        .ok_or("write round-robin, fill-first or least-loaded")
+}
+
+fn attempts(text: &str) -> Result<Option<u32>, Remedy> {
+    match text {
+        "all" => Ok(None),
+        _ => text
+            .parse()
+            .ok()
+            .filter(|n| *n > 0)
+            .map(Some)
+            .ok_or("write a number, 1 or more, or all"),
+    }
+}
+
+fn workers(text: &str) -> Result<NonZeroUsize, Remedy> {
+    match text {
+        "auto" => Ok(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+        _ => text
+            .parse::<NonZeroUsize>()
+            .ok()
+            .filter(|n| n.get() <= MOST_WORKERS)
+            .ok_or("write a number from 1 to 1024, or auto"),
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, Remedy> {
+    match text {
+        "pretty" => Ok(LogFormat::Pretty),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("write pretty or json"),
+    }
+}
+
+fn file(text: &str) -> Result<PathBuf, Remedy> {
+    if text.trim().is_empty() {
+        Err("write the name of a file")
+    } else {
+        Ok(PathBuf::from(text))
+    }
+}
+
+/// More than any machine has cores; a slip of the keyboard should not start a million threads.
+const MOST_WORKERS: usize = 1024;

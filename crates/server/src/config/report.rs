@@ -1,0 +1,90 @@
+//! What `gemini-relay config` prints: each option, its value, and who said so. No secret.
+
+use super::Config;
+use crate::keys::Sources;
+use crate::options::{Kind, OptionSpec, Origin, Resolved, show, table::OPTIONS};
+use serde_json::json;
+use std::fmt::Write;
+
+/// The whole report, for people or, with `as_json`, for programs.
+pub(crate) fn report(
+    given: &Resolved,
+    config: &Config,
+    sources: &Sources,
+    as_json: bool,
+) -> String {
+    let rows: Vec<Row> = OPTIONS
+        .iter()
+        .map(|spec| row(spec, given, config))
+        .collect();
+    let keys = sources.summary();
+    if as_json {
+        let options: Vec<_> = rows
+            .iter()
+            .map(|r| json!({"name": r.name, "value": r.value, "origin": r.origin}))
+            .collect();
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|(source, found)| json!({"source": source, "found": found}))
+            .collect();
+        return format!("{:#}\n", json!({"options": options, "keys": keys}));
+    }
+    let name = rows.iter().map(|r| r.name.len()).max().unwrap_or(0);
+    let value = rows
+        .iter()
+        .map(|r| r.value.chars().count())
+        .filter(|n| *n <= WIDE)
+        .max()
+        .unwrap_or(0);
+    let mut text = String::new();
+    for row in &rows {
+        let _ = writeln!(
+            text,
+            "{:name$}  {:value$}  {}",
+            row.name, row.value, row.origin
+        );
+    }
+    text.push_str("\nKeys\n");
+    for (source, found) in keys {
+        let _ = writeln!(text, "  {source}: {found}");
+    }
+    text
+}
+
+struct Row {
+    name: &'static str,
+    value: String,
+    origin: String,
+}
+
+fn row(spec: &'static OptionSpec, given: &Resolved, config: &Config) -> Row {
+    let values = given.all(spec.name);
+    let value = match spec.name {
+        "tokens" if !values.is_empty() => {
+            let from_here = config.tokens.iter().filter(|t| !t.from_file).count();
+            format!("{from_here} token{}", if from_here == 1 { "" } else { "s" })
+        }
+        "workers" => config.workers.to_string(),
+        "listen" => config
+            .listen
+            .iter()
+            .map(|l| l.address.to_string())
+            .collect::<Vec<_>>()
+            .join(", "),
+        _ => show::all(spec, values),
+    };
+    debug_assert!(spec.kind != Kind::Tokens || spec.is_secret());
+    let mut origins: Vec<String> = values.iter().map(|g| g.origin.to_string()).collect();
+    origins.dedup();
+    if origins.is_empty() {
+        origins.push(Origin::Default.to_string());
+    }
+    Row {
+        name: spec.name,
+        value,
+        origin: origins.join(", "),
+    }
+}
+
+/// One long list of files should not push every other line's origin off the screen.
+const WIDE: usize = 60;

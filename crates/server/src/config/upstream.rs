@@ -1,0 +1,141 @@
+//! Where requests go, and that it is not back here.
+
+use crate::options::value::{Listen, Remedy};
+use http::Uri;
+use http::uri::{Authority, Scheme};
+use std::net::IpAddr;
+
+/// The upstream, taken apart for building request URIs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Upstream {
+    pub(crate) scheme: Scheme,
+    pub(crate) authority: Authority,
+    /// What stands before every path: empty, or `/` and a path without a slash at its end.
+    pub(crate) path: String,
+}
+
+impl Upstream {
+    /// `https://HOST[:PORT][/PATH]`. A version at the end is dropped: every request brings its own,
+    /// and `…/v1beta` is what other programs want in that place.
+    pub(crate) fn parse(text: &str) -> Result<Self, Remedy> {
+        const REMEDY: Remedy = "write a URL such as https://generativelanguage.googleapis.com";
+        let uri: Uri = text.parse().map_err(|_| REMEDY)?;
+        let parts = uri.into_parts();
+        let scheme = parts
+            .scheme
+            .filter(|s| *s == Scheme::HTTP || *s == Scheme::HTTPS)
+            .ok_or(REMEDY)?;
+        let authority = parts
+            .authority
+            .filter(|a| !a.host().is_empty())
+            .ok_or(REMEDY)?;
+        if authority.as_str().contains('@') {
+            return Err("write it without user and password; keys come from the pool");
+        }
+        let path = parts
+            .path_and_query
+            .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
+        if path.query().is_some() {
+            return Err("write it without a query; keys come from the pool");
+        }
+        let mut path = path.path().trim_end_matches('/');
+        if let Some((before, last)) = path.rsplit_once('/')
+            && VERSIONS.contains(&last)
+        {
+            path = before.trim_end_matches('/');
+        }
+        Ok(Self {
+            scheme,
+            authority,
+            path: path.to_owned(),
+        })
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        self.scheme == Scheme::HTTPS
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.authority
+            .port_u16()
+            .unwrap_or(if self.is_https() { 443 } else { 80 })
+    }
+
+    /// Whether a request sent there would come back to one of these addresses.
+    pub(crate) fn is_one_of(&self, listen: &[Listen]) -> bool {
+        let host = self
+            .authority
+            .host()
+            .trim_matches(['[', ']'])
+            .to_ascii_lowercase();
+        let here = host == "localhost" || host.ends_with(".localhost");
+        let ip: Option<IpAddr> = host.parse().ok();
+        listen
+            .iter()
+            .filter(|l| l.address.port() == self.port())
+            .any(|l| {
+                let bound = l.address.ip();
+                match ip {
+                    // Port and loopback alike: nobody starts two servers so that only 127.0.0.2 differs.
+                    Some(ip) if ip.is_loopback() || ip.is_unspecified() => {
+                        bound.is_loopback() || bound.is_unspecified()
+                    }
+                    Some(ip) => ip == bound,
+                    None => here && (bound.is_loopback() || bound.is_unspecified()),
+                }
+            })
+    }
+}
+
+const VERSIONS: [&str; 3] = ["v1", "v1beta", "v1alpha"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::value::listen;
+
+    #[test]
+    fn a_version_at_the_end_is_dropped_and_a_path_kept() {
+        let path = |text| Upstream::parse(text).unwrap().path;
+        assert_eq!(path("https://generativelanguage.googleapis.com"), "");
+        assert_eq!(
+            path("https://generativelanguage.googleapis.com/v1beta/"),
+            ""
+        );
+        assert_eq!(
+            path("https://gateway.example/v1/abc/google-ai-studio/"),
+            "/v1/abc/google-ai-studio"
+        );
+        for wrong in [
+            "",
+            "generativelanguage.googleapis.com",
+            "ftp://a.example",
+            "https://a:b@c.example",
+            "https://c.example?key=x",
+        ] {
+            assert!(Upstream::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_relay_itself_is_known_by_any_of_its_names() {
+        let is_self = |url, on| {
+            Upstream::parse(url)
+                .unwrap()
+                .is_one_of(&listen(on).unwrap())
+        };
+        for url in [
+            "http://127.0.0.1:8787",
+            "http://localhost:8787/v1beta",
+            "http://[::1]:8787",
+            "http://0.0.0.0:8787",
+        ] {
+            assert!(is_self(url, "8787"), "{url}");
+            assert!(is_self(url, ":8787"), "{url}");
+            assert!(!is_self(url, "8788"), "{url}");
+        }
+        assert!(is_self("http://192.0.2.7:8787", "192.0.2.7:8787"));
+        assert!(!is_self("http://192.0.2.8:8787", "192.0.2.7:8787"));
+        assert!(!is_self("https://generativelanguage.googleapis.com", "443"));
+    }
+}

@@ -1,0 +1,204 @@
+//! Keys that change while the relay runs.
+//!
+//! What is watched is the folder, not the file: editors and secret stores replace a file by
+//! renaming another over it, and Kubernetes swaps the `..data` link beside it, so a watch on the
+//! file would keep looking at the old one. Where notifications do not arrive (network file systems,
+//! folders shared into a virtual machine) a look at the files' times every few seconds finds it too.
+//!
+//! One change makes a handful of notifications, and a half-written file is no change: the folder has
+//! to be quiet for a moment first. A change that brings nothing new calls nobody; a bad one is
+//! reported once and leaves what holds. `SIGHUP` asks for an answer, and so always gets one. All of it
+//! is logged here; the caller need only act on it.
+
+use super::hangup::Hangup;
+use super::{KeyPool, KeysError, Sources};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// Watches as long as it is held.
+pub(crate) struct Watcher {
+    _held: oneshot::Sender<()>,
+}
+
+/// Watches the sources that were loaded before, and calls with what a change brings, on a thread of
+/// its own.
+///
+/// # Errors
+/// When there can be no such thread.
+pub(crate) fn watch(
+    sources: Sources,
+    on_change: impl Fn(Result<KeyPool, KeysError>) + Send + 'static,
+) -> std::io::Result<Watcher> {
+    let (held, stop) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // Inside, so that a signal sent from here on no longer ends the process.
+    let hangup = {
+        let _inside = runtime.enter();
+        Hangup::new()
+    };
+    std::thread::Builder::new()
+        .name("keys".to_owned())
+        .spawn(move || {
+            runtime.block_on(run(sources, on_change, hangup, stop));
+        })?;
+    Ok(Watcher { _held: held })
+}
+
+async fn run(
+    sources: Sources,
+    on_change: impl Fn(Result<KeyPool, KeysError>),
+    mut hangup: Hangup,
+    mut stop: oneshot::Receiver<()>,
+) {
+    let (events, mut changed) = mpsc::channel(1);
+    let mut folders = Folders::new(events);
+    folders.watch(&sources);
+    let mut stamps = stamps(&sources);
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_error = String::new();
+    loop {
+        let asked = tokio::select! {
+            _ = &mut stop => return,
+            () = hangup.next() => true,
+            Some(()) = changed.recv() => {
+                quiet(&mut changed).await;
+                false
+            }
+            _ = look.tick() => {
+                if stamps == self::stamps(&sources) {
+                    continue;
+                }
+                false
+            }
+        };
+        stamps = self::stamps(&sources);
+        folders.watch(&sources);
+        let before = sources.fingerprint();
+        match sources.load() {
+            Ok(pool) => {
+                last_error.clear();
+                if asked || sources.fingerprint() != before {
+                    for note in &pool.notes {
+                        tracing::warn!("{note}");
+                    }
+                    tracing::info!(
+                        keys = pool.keys.len(),
+                        projects = super::projects(&pool.keys),
+                        "keys were read again"
+                    );
+                    on_change(Ok(pool));
+                }
+            }
+            Err(error) => {
+                let said = error.to_string();
+                if asked || said != last_error {
+                    tracing::error!("keys stay as they were: {said}");
+                    last_error = said;
+                    on_change(Err(error));
+                }
+            }
+        }
+    }
+}
+
+/// Returns when no notification came for a moment, or when they never end.
+async fn quiet(changed: &mut mpsc::Receiver<()>) {
+    let latest = Instant::now() + QUIET_AT_MOST;
+    while let Ok(Some(())) = tokio::time::timeout(QUIET, changed.recv()).await {
+        if Instant::now() >= latest {
+            return;
+        }
+    }
+}
+
+/// The folders of the files, and those of what they link to.
+struct Folders {
+    watcher: Option<RecommendedWatcher>,
+    watched: HashSet<PathBuf>,
+}
+
+impl Folders {
+    fn new(events: mpsc::Sender<()>) -> Self {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading a file is an event too; answering it would never end.
+            if !matches!(event, Ok(notify::Event { kind: EventKind::Access(access), .. }) if !is_write(access))
+            {
+                let _ = events.try_send(());
+            }
+        });
+        let watcher = watcher.inspect_err(|e| {
+            tracing::warn!("keys files are looked at every few seconds only: {e}")
+        });
+        Self {
+            watcher: watcher.ok(),
+            watched: HashSet::new(),
+        }
+    }
+
+    /// Folders come and go; a new one under a known name has to be watched anew.
+    fn watch(&mut self, sources: &Sources) {
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        let folders: HashSet<PathBuf> = sources.files().flat_map(folders_of).collect();
+        for gone in self.watched.difference(&folders) {
+            let _ = watcher.unwatch(gone);
+        }
+        self.watched = folders
+            .into_iter()
+            .filter(|f| watcher.watch(f, RecursiveMode::NonRecursive).is_ok())
+            .collect();
+    }
+}
+
+fn is_write(access: notify::event::AccessKind) -> bool {
+    access == notify::event::AccessKind::Close(notify::event::AccessMode::Write)
+}
+
+fn folders_of(file: &Path) -> Vec<PathBuf> {
+    let parent = |path: &Path| {
+        path.parent().map(|p| {
+            if p.as_os_str().is_empty() {
+                PathBuf::from(".")
+            } else {
+                p.to_path_buf()
+            }
+        })
+    };
+    let linked = file.canonicalize().ok();
+    let folders: HashSet<PathBuf> = [parent(file), linked.as_deref().and_then(parent)]
+        .into_iter()
+        .flatten()
+        .collect();
+    folders.into_iter().collect()
+}
+
+/// What changes with a file: when it was written, and how long it is.
+type Stamp = Option<(Option<SystemTime>, u64)>;
+
+fn stamps(sources: &Sources) -> Vec<Stamp> {
+    sources
+        .files()
+        .map(|file| {
+            std::fs::metadata(file)
+                .ok()
+                .map(|m| (m.modified().ok(), m.len()))
+        })
+        .collect()
+}
+
+/// An editor's save is over well within it, and nobody notices it.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// A folder that something writes to all the time is never quiet.
+const QUIET_AT_MOST: Duration = Duration::from_secs(2);
+
+/// A handful of calls for a file's times, where notifications may not arrive.
+const LOOK_EVERY: Duration = Duration::from_secs(5);

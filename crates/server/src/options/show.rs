@@ -1,0 +1,99 @@
+//! Values as people may see them.
+//!
+//! A secret can stand where none belongs: a key given as the name of the keys file, a password in a
+//! proxy's URL. What is shown here is what cannot be one.
+
+use super::{Given, Kind, OptionSpec};
+use std::path::Path;
+
+/// One value in an error, in quotes.
+pub(crate) fn one(spec: &OptionSpec, text: &str) -> String {
+    match spec.kind {
+        Kind::Tokens => "a token (not shown)".to_owned(),
+        Kind::Proxy | Kind::Upstream => format!("\"{}\"", url(text)),
+        Kind::Path | Kind::PathOr(_) => path(text),
+        _ if might_be_a_key(text) => format!(
+            "a text of {} characters (not shown, it might be a key)",
+            text.chars().count()
+        ),
+        _ => format!("\"{}\"", text.escape_debug()),
+    }
+}
+
+/// All values of an option, for `gemini-relay config`.
+pub(crate) fn all(spec: &OptionSpec, given: &[Given]) -> String {
+    if given.is_empty() {
+        return spec.otherwise.to_owned();
+    }
+    let texts = given.iter().map(|g| match spec.kind {
+        Kind::Proxy | Kind::Upstream => url(&g.text),
+        Kind::Path | Kind::PathOr(_) => path(&g.text).trim_matches('"').to_owned(),
+        _ => g.text.clone(),
+    });
+    texts.collect::<Vec<_>>().join(", ")
+}
+
+/// A file's name, unless it might be a key that was given in its place.
+pub(crate) fn path(text: &str) -> String {
+    let looks_like_a_file = text.contains(['/', '\\'])
+        || FILE_ENDINGS
+            .iter()
+            .any(|ending| text.to_ascii_lowercase().ends_with(ending))
+        || (text.len() < MIGHT_BE_A_KEY && Path::new(text).is_file());
+    if looks_like_a_file {
+        format!("\"{}\"", text.escape_debug())
+    } else {
+        format!(
+            "a file whose name has {} characters (not shown, it might be a key)",
+            text.chars().count()
+        )
+    }
+}
+
+/// A URL without user, password and query.
+fn url(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(s, r)| (s, r));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (mask, host) = authority
+        .rsplit_once('@')
+        .map_or(("", authority), |(_, host)| ("***@", host));
+    if might_be_a_key(host) {
+        return "(not shown, it might be a key)".to_owned();
+    }
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{separator}{mask}{host}{path}")
+}
+
+fn might_be_a_key(text: &str) -> bool {
+    text.len() >= MIGHT_BE_A_KEY && !text.contains(['/', ':', ' ']) && text.matches('.').count() < 2
+}
+
+/// Google's keys have 39 characters and more.
+const MIGHT_BE_A_KEY: usize = 30;
+
+const FILE_ENDINGS: [&str; 12] = [
+    ".json", ".keys", ".key", ".txt", ".toml", ".pem", ".crt", ".cer", ".list", ".env", ".tokens",
+    ".secret",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_might_be_a_key_is_not_shown() {
+        assert!(!path("made-up-key-1").contains("made-up"));
+        assert_eq!(path("./keys"), "\"./keys\"");
+        assert_eq!(path("my.json"), "\"my.json\"");
+        assert_eq!(
+            url("http://me:made-up@proxy.example:3128/x?key=made-up"),
+            "http://***@proxy.example:3128/x"
+        );
+        assert!(!url("made-up-made-up-made-up-made-up-made-up").contains("made-up"));
+        assert_eq!(
+            url("https://generativelanguage.googleapis.com"),
+            "https://generativelanguage.googleapis.com"
+        );
+    }
+}
