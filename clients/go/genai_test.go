@@ -36,7 +36,7 @@ var ways = []struct {
 // is what it must make of the relay's answer.
 func TestGenai(t *testing.T) {
 	s := startStack(t)
-	direct, relay := connect(t, s.direct), connect(t, s.relay)
+	direct, relay, stranger := connect(t, s.direct), connect(t, s.relay), connect(t, s.stranger)
 	models := s.data.Models
 
 	t.Run("an answer is the same", func(t *testing.T) {
@@ -117,6 +117,16 @@ func TestGenai(t *testing.T) {
 				t.Fatal(expected)
 			}
 			same(t, expected, failure(t, relay, how.call, models["missing"]))
+		})
+
+		t.Run("a wrong token is the library's own error and costs no key/"+how.name, func(t *testing.T) {
+			s.configure(t, "healthy")
+			if refused := failure(t, stranger, how.call, models["healthy"]); refused.Code != 401 {
+				t.Fatal(refused)
+			}
+			if received := s.received(t, ""); len(received) > 0 {
+				t.Fatalf("it went upstream: %+v", received)
+			}
 		})
 
 		t.Run("a pool run dry is the library's own error/"+how.name, func(t *testing.T) {

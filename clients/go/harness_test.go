@@ -44,8 +44,9 @@ type scenarioData struct {
 type endpoint struct{ base, credential string }
 
 type stack struct {
-	data          scenarioData
-	direct, relay endpoint
+	data scenarioData
+	// The stranger shows the relay a wrong token.
+	direct, relay, stranger endpoint
 	// A relay of our own begins with a pool of which nothing is known.
 	fresh bool
 }
@@ -77,6 +78,9 @@ func startStack(t *testing.T) *stack {
 	}
 	emulator, relay := os.Getenv("EMULATOR_URL"), os.Getenv("RELAY_URL")
 	if s.fresh = relay == ""; s.fresh {
+		if os.Getenv("GEMINI_EMULATOR_BIN") == "" || os.Getenv("GEMINI_RELAY_BIN") == "" {
+			t.Fatal("GEMINI_EMULATOR_BIN and GEMINI_RELAY_BIN name no programs: see clients/README.md")
+		}
 		emulator = s.spawn(t, "GEMINI_EMULATOR_BIN", nil)
 		relay = s.spawn(t, "GEMINI_RELAY_BIN", []string{
 			"GEMINI_API_KEYS=" + strings.Join(s.data.PoolKeys, ","),
@@ -85,6 +89,7 @@ func startStack(t *testing.T) *stack {
 	}
 	s.direct = endpoint{strings.TrimSuffix(emulator, "/"), s.data.DirectKey}
 	s.relay = endpoint{strings.TrimSuffix(relay, "/"), s.data.Token}
+	s.stranger = endpoint{s.relay.base, "not-the-token"}
 	return s
 }
 

@@ -25,6 +25,7 @@ export class Stack {
     this.fresh = started.length > 0;
     this.direct = { base: emulatorUrl, credential: shared.direct_key, isRelay: false };
     this.relay = { base: relayUrl, credential: shared.token, isRelay: true };
+    this.stranger = { base: relayUrl, credential: "not-the-token", isRelay: true };
   }
 
   /** Begins a scenario: its projects, no faults, nothing received yet. */
@@ -94,6 +95,9 @@ export class Stack {
 export async function start() {
   const { RELAY_URL, EMULATOR_URL, GEMINI_EMULATOR_BIN, GEMINI_RELAY_BIN } = process.env;
   if (RELAY_URL) return new Stack(EMULATOR_URL.replace(/\/$/, ""), RELAY_URL.replace(/\/$/, ""));
+  if (!GEMINI_EMULATOR_BIN || !GEMINI_RELAY_BIN) {
+    throw new Error("GEMINI_EMULATOR_BIN and GEMINI_RELAY_BIN name no programs: see clients/README.md");
+  }
   const folder = mkdtempSync(join(tmpdir(), "relay-clients-"));
   const emulator = await spawn("emulator", GEMINI_EMULATOR_BIN, ["--listen", "127.0.0.1:0"], {}, folder);
   try {

@@ -15,12 +15,13 @@ const { models, pool_keys: poolKeys, many: load } = shared;
 
 export function scenarios(name, Adapter) {
   describe(name, () => {
-    let stack, direct, relay;
+    let stack, direct, relay, stranger;
 
     before(async () => {
       stack = await start();
       direct = new Adapter(stack.direct);
       relay = new Adapter(stack.relay);
+      stranger = new Adapter(stack.stranger);
     });
 
     after(async () => {
@@ -94,6 +95,12 @@ export function scenarios(name, Adapter) {
         const expected = await failure(direct, how, models.missing);
         assert.equal(expected.status, 404);
         assert.deepEqual(await failure(relay, how, models.missing), expected);
+      });
+
+      it(`throws its own error for a wrong token, which costs no key (${how})`, async () => {
+        await stack.configure("healthy");
+        assert.equal((await failure(stranger, how, models.healthy)).status, 401);
+        assert.deepEqual(await stack.received(), []);
       });
 
       it(`throws its own error when the pool has run dry (${how})`, async () => {

@@ -33,8 +33,8 @@ def pytest_generate_tests(metafunc):
 class Library:
     """One library at both places, and the stack under it."""
 
-    def __init__(self, stack, direct, relay):
-        self.stack, self.direct, self.relay = stack, direct, relay
+    def __init__(self, stack, direct, relay, stranger):
+        self.stack, self.direct, self.relay, self.stranger = stack, direct, relay, stranger
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def library(request):
     module = importlib.import_module(f"adapters.{request.param}")
     stack = harness.start()
     try:
-        with module.connect(stack) as (direct, relay):
-            yield Library(stack, direct, relay)
+        with module.connect(stack) as (direct, relay, stranger):
+            yield Library(stack, direct, relay, stranger)
     finally:
         stack.stop()
     assert stack.key_text_in_log() == []

@@ -56,6 +56,10 @@ class Stack:
     def relay(self):
         return Endpoint(self.relay_url, TOKEN, is_relay=True)
 
+    @property
+    def stranger(self):
+        return Endpoint(self.relay_url, "not-the-token", is_relay=True)
+
     def configure(self, name):
         """Begins a scenario: its projects, no faults, nothing received yet."""
         self._call("DELETE", "/_emulator/faults")
@@ -122,6 +126,8 @@ def start():
     """A stack of its own on ports that the system chose, or the one the environment names."""
     if "RELAY_URL" in os.environ:
         return Stack(os.environ["EMULATOR_URL"].rstrip("/"), os.environ["RELAY_URL"].rstrip("/"), fresh=False)
+    if "GEMINI_EMULATOR_BIN" not in os.environ or "GEMINI_RELAY_BIN" not in os.environ:
+        raise RuntimeError("GEMINI_EMULATOR_BIN and GEMINI_RELAY_BIN name no programs: see clients/README.md")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="relay-clients-"))
     emulator, emulator_url = spawn("emulator", [os.environ["GEMINI_EMULATOR_BIN"], "--listen", "127.0.0.1:0"], {}, folder)
     try:

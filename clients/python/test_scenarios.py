@@ -92,6 +92,13 @@ def test_a_pool_run_dry_is_the_librarys_own_exception(library, how):
         assert (direct["served"], relay["served"]) == (1, len(POOL_KEYS))
 
 
+@pytest.mark.parametrize("how", ["unary", "stream"])
+def test_a_wrong_token_is_the_librarys_own_exception_and_costs_no_key(library, how):
+    library.stack.configure("healthy")
+    assert failure(library.stranger, how, MODELS["healthy"])["status"] == 401
+    assert library.stack.received() == []
+
+
 def many(adapter, model):
     """Twenty requests, every second one streaming, a few at once: what each of them got."""
 

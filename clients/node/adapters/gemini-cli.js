@@ -27,6 +27,7 @@ export class GeminiCli {
     this.env = {
       PATH: process.env.PATH,
       HOME: home,
+      TMPDIR: home,
       USERPROFILE: home,
       GEMINI_API_KEY: credential,
       GOOGLE_GEMINI_BASE_URL: base,
@@ -40,14 +41,14 @@ export class GeminiCli {
   async unary(model, prompt) {
     const child = this.#start(model, prompt, "json");
     const { code, out, err } = await finished(child);
-    if (code !== 0) throw new CliError(code, err);
+    if (code !== 0) throw new CliError(code, `${err}\n${out}`);
     const answer = JSON.parse(out);
     return { chunks: [answer.response], tokens: answer.stats.models[model].tokens.total };
   }
 
   async stream(model, prompt) {
     const { code, out, err } = await finished(this.#start(model, prompt, "stream-json"));
-    if (code !== 0) throw new CliError(code, `${err}${out}`);
+    if (code !== 0) throw new CliError(code, `${err}\n${out}`);
     return { chunks: deltas(out.split("\n")), finish: events(out.split("\n")).at(-1).status };
   }
 
@@ -66,7 +67,10 @@ export class GeminiCli {
 
   describe(error) {
     if (!(error instanceof CliError)) throw error;
-    return { exit: error.code, message: error.message };
+    // It ends with an object; before it stands a report whose first line names its own class.
+    const told = JSON.parse(error.message.slice(error.message.lastIndexOf("\n{\n"))).error;
+    const [, name] = /\.json (\w+)/.exec(error.message) ?? [];
+    return { exit: error.code, class: name, ...told };
   }
 
   #start(model, prompt, format) {

@@ -1,6 +1,6 @@
 // gemini-cli through the same scenarios as the libraries, with fewer requests: each is a process
-// of its own. It repeats what it is refused by itself, so that a key error which only its own
-// retry hid is looked for in what the relay's client was answered: the relay's requests upstream.
+// of its own. It repeats some refusals by itself, but neither of those that it must not see here:
+// a day's quota and an invalid key are both final to it.
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
@@ -12,13 +12,14 @@ const { models, pool_keys: poolKeys } = shared;
 const AT_ONCE = 2;
 
 describe("gemini-cli", () => {
-  let stack, home, direct, relay;
+  let stack, home, direct, relay, stranger;
 
   before(async () => {
     stack = await start();
     home = makeHome();
     direct = new GeminiCli(stack.direct, home.home);
     relay = new GeminiCli(stack.relay, home.home);
+    stranger = new GeminiCli(stack.stranger, home.home);
   });
 
   after(async () => {
@@ -91,10 +92,16 @@ describe("gemini-cli", () => {
     assert.deepEqual(await failure(relay, models.missing), expected);
   });
 
+  it("ends with its own error for a wrong token, which costs no key", async () => {
+    await stack.configure("healthy");
+    assert.equal((await failure(stranger, models.healthy)).code, 401);
+    assert.deepEqual(await stack.received(), []);
+  });
+
   it("ends with its own error when the pool has run dry", async () => {
     await stack.configure("exhausted");
     const [expected, refused] = [await untilRefused(direct), await untilRefused(relay)];
-    assert.equal(refused.exit, expected.exit);
+    assert.deepEqual([refused.exit, refused.class, refused.code], [expected.exit, expected.class, 429]);
     for (const key of poolKeys) assert.ok(!refused.message.includes(key));
     if (stack.fresh) assert.deepEqual([expected.served, refused.served], [1, poolKeys.length]);
   });

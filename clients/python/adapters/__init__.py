@@ -1,5 +1,5 @@
 """One file a library. Each has `connect(stack)`: a context that yields an adapter for the direct
-run and one for the relay's.
+run, one for the relay's, and one that shows the relay a wrong token.
 
 An adapter has `unary(model, prompt)` and `stream(model, prompt)`, which return what the library
 made of the answer, `hang_up(model, prompt)`, which reads the beginning of a stream and leaves,
@@ -21,6 +21,6 @@ def both(adapter):
 
     @contextlib.contextmanager
     def connect(stack):
-        yield adapter(stack.direct), adapter(stack.relay)
+        yield adapter(stack.direct), adapter(stack.relay), adapter(stack.stranger)
 
     return connect

@@ -59,7 +59,7 @@ def connect(stack):
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
-        yield Adapter(stack.direct, loop), Adapter(stack.relay, loop)
+        yield Adapter(stack.direct, loop), Adapter(stack.relay, loop), Adapter(stack.stranger, loop)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)

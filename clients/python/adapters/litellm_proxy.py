@@ -26,6 +26,8 @@ model_list:
     litellm_params: {{model: "gemini/*", api_base: "{direct}/v1beta", api_key: "{direct_key}"}}
   - model_name: "relay/*"
     litellm_params: {{model: "gemini/*", api_base: "{relay}/v1beta", api_key: "{token}"}}
+  - model_name: "stranger/*"
+    litellm_params: {{model: "gemini/*", api_base: "{relay}/v1beta", api_key: "{wrong_token}"}}
 litellm_settings: {{num_retries: 0, telemetry: false}}
 router_settings: {{num_retries: 0, disable_cooldowns: true, retry_after: 0}}
 general_settings: {{master_key: "{master}"}}
@@ -62,6 +64,7 @@ def connect(stack):
             direct_key=stack.direct.credential,
             relay=stack.relay.base,
             token=stack.relay.credential,
+            wrong_token=stack.stranger.credential,
             master=MASTER,
         )
     )
@@ -80,7 +83,7 @@ def connect(stack):
     )
     try:
         wait_until_alive(url)
-        yield Adapter(url, "direct"), Adapter(url, "relay")
+        yield Adapter(url, "direct"), Adapter(url, "relay"), Adapter(url, "stranger")
     finally:
         process.terminate()
         try:

@@ -46,7 +46,8 @@ impl Answer {
         };
         let call = prompt.markers.call.as_ref().and_then(|wanted| {
             let mut functions = prompt.functions.iter();
-            let (name, parameters) = functions.find(|(name, _)| wanted.is_empty() || name == wanted)?;
+            let (name, parameters) =
+                functions.find(|(name, _)| wanted.is_empty() || name == wanted)?;
             Some((name.clone(), sample::instance(parameters)))
         });
         Answer {
@@ -75,11 +76,16 @@ impl Answer {
         let mut pieces: Vec<String> = if words.len() > (events - 1) * words_per_event {
             let (head, tail) = words.split_at((events - 1) * words_per_event);
             let tail = std::iter::once(tail.concat());
-            head.chunks(words_per_event).map(<[&str]>::concat).chain(tail).collect()
+            head.chunks(words_per_event)
+                .map(<[&str]>::concat)
+                .chain(tail)
+                .collect()
         } else {
             let letters: Vec<char> = self.text.chars().collect();
             let cut = |index: usize| index * letters.len() / events.min(letters.len()).max(1);
-            (0..events.min(letters.len())).map(|index| letters[cut(index)..cut(index + 1)].iter().collect()).collect()
+            (0..events.min(letters.len()))
+                .map(|index| letters[cut(index)..cut(index + 1)].iter().collect())
+                .collect()
         };
         pieces.resize_with(events, || " more".to_owned());
         pieces
@@ -137,7 +143,10 @@ mod tests {
     use super::*;
 
     fn pieces(text: &str, events: usize) -> Vec<String> {
-        let prompt = Prompt { text: text.to_owned(), ..Prompt::default() };
+        let prompt = Prompt {
+            text: text.to_owned(),
+            ..Prompt::default()
+        };
         let mut answer = Answer::to(&prompt, "m");
         answer.text = text.to_owned();
         answer.pieces(events, 2)
@@ -148,7 +157,10 @@ mod tests {
         assert_eq!(pieces("a b c d e", 2), ["a b ", "c d e"]);
         for events in 1..=13 {
             let cut = pieces("one two three", events);
-            assert_eq!((cut.len(), cut.concat().as_str()), (events, "one two three"));
+            assert_eq!(
+                (cut.len(), cut.concat().as_str()),
+                (events, "one two three")
+            );
         }
         assert_eq!(pieces("ab", 4), ["a", "b", " more", " more"]);
         assert_eq!(pieces("", 2), [" more", " more"].map(str::to_owned));

@@ -7,7 +7,11 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for place in 0..4 {
             let digit = (bits >> (18 - 6 * place)) & 63;
-            out.push(if place <= chunk.len() { char::from(DIGITS[digit as usize]) } else { '=' });
+            out.push(if place <= chunk.len() {
+                char::from(DIGITS[digit as usize])
+            } else {
+                '='
+            });
         }
     }
     out
@@ -41,7 +45,13 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded() {
-        for (bytes, text) in [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"\xff\xfe\xfd", "//79")] {
+        for (bytes, text) in [
+            (&b""[..], ""),
+            (b"f", "Zg=="),
+            (b"fo", "Zm8="),
+            (b"foo", "Zm9v"),
+            (b"\xff\xfe\xfd", "//79"),
+        ] {
             assert_eq!(encode(bytes), text);
             assert_eq!(decode(text).unwrap(), bytes);
         }

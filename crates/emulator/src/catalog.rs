@@ -65,7 +65,11 @@ pub(crate) fn all(more: &[Model]) -> Vec<Model> {
     let mut models: Vec<Model> = GENERATING
         .iter()
         .map(|name| Model::built_in(name, GENERATES, A_MILLION, DIMENSIONS))
-        .chain(EMBEDDING.iter().map(|(name, dimensions)| Model::built_in(name, EMBEDS, 2_048, *dimensions)))
+        .chain(
+            EMBEDDING
+                .iter()
+                .map(|(name, dimensions)| Model::built_in(name, EMBEDS, 2_048, *dimensions)),
+        )
         .collect();
     for model in more {
         match models.iter_mut().find(|there| there.name == model.name) {
@@ -77,7 +81,10 @@ pub(crate) fn all(more: &[Model]) -> Vec<Model> {
 }
 
 fn generating() -> Vec<String> {
-    GENERATES.iter().map(|method| (*method).to_owned()).collect()
+    GENERATES
+        .iter()
+        .map(|method| (*method).to_owned())
+        .collect()
 }
 
 fn a_million() -> u64 {
@@ -108,8 +115,11 @@ const GENERATING: &[&str] = &[
     "gemma-3-27b-it",
 ];
 
-const EMBEDDING: &[(&str, usize)] =
-    &[("gemini-embedding-001", 3_072), ("gemini-embedding-2", 3_072), ("text-embedding-004", 768)];
+const EMBEDDING: &[(&str, usize)] = &[
+    ("gemini-embedding-001", 3_072),
+    ("gemini-embedding-2", 3_072),
+    ("text-embedding-004", 768),
+];
 
 const GENERATES: &[&str] = &["generateContent", "streamGenerateContent", "countTokens"];
 const EMBEDS: &[&str] = &["embedContent", "batchEmbedContents", "countTokens"];

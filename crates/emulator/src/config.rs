@@ -84,7 +84,9 @@ impl Config {
         check_seconds("minute_seconds", self.minute_seconds, 0.001)?;
         check_seconds("day_seconds", self.day_seconds, 0.0)?;
         if self.chunks == 0 || self.words_per_chunk == 0 {
-            return Err(ConfigError::new("chunks and words_per_chunk are at least 1"));
+            return Err(ConfigError::new(
+                "chunks and words_per_chunk are at least 1",
+            ));
         }
         if let Some(start) = &self.clock_start {
             let at = DateTime::parse_from_rfc3339(start).map_err(|error| {
@@ -93,7 +95,9 @@ impl Config {
                 ))
             })?;
             if at.timestamp_millis() < 0 {
-                return Err(ConfigError::new(format!("clock_start {start:?} is before 1970")));
+                return Err(ConfigError::new(format!(
+                    "clock_start {start:?} is before 1970"
+                )));
             }
         }
         let models = catalog::all(&self.models);
@@ -104,15 +108,24 @@ impl Config {
                 return Err(ConfigError::new("a project has no name"));
             }
             if names.contains(&project.name.as_str()) {
-                return Err(ConfigError::new(format!("two projects are named {:?}", project.name)));
+                return Err(ConfigError::new(format!(
+                    "two projects are named {:?}",
+                    project.name
+                )));
             }
             names.push(&project.name);
             for key in &project.keys {
                 if key.value.is_empty() {
-                    return Err(ConfigError::new(format!("project {:?} has an empty key", project.name)));
+                    return Err(ConfigError::new(format!(
+                        "project {:?} has an empty key",
+                        project.name
+                    )));
                 }
                 if keys.contains(&key.value.as_str()) {
-                    return Err(ConfigError::new(format!("the key {:?} is there twice", key.value)));
+                    return Err(ConfigError::new(format!(
+                        "the key {:?} is there twice",
+                        key.value
+                    )));
                 }
                 keys.push(&key.value);
             }
@@ -172,7 +185,9 @@ fn check_seconds(name: &str, seconds: f64, least: f64) -> Result<(), ConfigError
     if (least..=3.2e10).contains(&seconds) {
         Ok(())
     } else {
-        Err(ConfigError::new(format!("{name} = {seconds} is not a length of time")))
+        Err(ConfigError::new(format!(
+            "{name} = {seconds} is not a length of time"
+        )))
     }
 }
 
@@ -186,7 +201,13 @@ mod tests {
     #[test]
     fn the_file_of_the_readme_is_read() {
         let readme = include_str!("../README.md");
-        let block = readme.split("```toml").nth(1).unwrap().split("```").next().unwrap();
+        let block = readme
+            .split("```toml")
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap();
         let config = Config::from_toml(block).unwrap();
         assert_eq!(config.projects[0].keys[1].state, KeyState::Expired);
         assert_eq!(config.projects[0].quotas[0].limit, 10);
@@ -204,8 +225,14 @@ mod tests {
         check_error("chunks = 0", "at least 1");
         check_error("clock_start = \"yesterday\"", "2026-03-07T20:00:00Z");
         check_error("[[projects]]\nname=\"a\"\nkeys=[\"k\",\"k\"]", "twice");
-        check_error("[[projects]]\nname=\"a\"\nkeys=[{value=\"k\",state=\"tired\"}]", "unknown variant `tired`");
-        check_error("[[projects]]\nname=\"a\"\nmodels=[\"gemini-9\"]", "[[models]]");
+        check_error(
+            "[[projects]]\nname=\"a\"\nkeys=[{value=\"k\",state=\"tired\"}]",
+            "unknown variant `tired`",
+        );
+        check_error(
+            "[[projects]]\nname=\"a\"\nmodels=[\"gemini-9\"]",
+            "[[models]]",
+        );
         check_error(
             "[[projects]]\nname=\"a\"\n[[projects.quotas]]\nkind=\"guess\"\nmetric=\"requests_per_day\"\nlimit=1",
             "or `*`",

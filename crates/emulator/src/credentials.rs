@@ -7,7 +7,9 @@ use http::{HeaderMap, header};
 use serde::Serialize;
 
 use crate::config::KeyState;
-use crate::errors::{About, Refusal, expected_oauth, missing_authorization, missing_key, multiple_credentials};
+use crate::errors::{
+    About, Refusal, expected_oauth, missing_authorization, missing_key, multiple_credentials,
+};
 use crate::errors::{for_state, token_type_unsupported};
 use crate::route::{Surface, query_pairs};
 
@@ -27,7 +29,10 @@ pub(crate) fn credentials(headers: &HeaderMap, query: &str) -> Vec<Credential> {
     let mut add = |carrier, value: &str| {
         let value = value.trim();
         if !value.is_empty() {
-            found.push(Credential { carrier, value: value.to_owned() });
+            found.push(Credential {
+                carrier,
+                value: value.to_owned(),
+            });
         }
     };
     for value in headers.get_all("x-goog-api-key") {
@@ -58,7 +63,9 @@ pub(crate) fn credentials(headers: &HeaderMap, query: &str) -> Vec<Credential> {
 /// The one credential that Google would read, if there is exactly one and it is where this surface
 /// has it.
 pub(crate) fn the_one(found: &[Credential], surface: Surface) -> Result<&Credential, Refusal> {
-    let mut read = found.iter().filter(|credential| credential.carrier != "x-api-key");
+    let mut read = found
+        .iter()
+        .filter(|credential| credential.carrier != "x-api-key");
     match (read.next(), read.next(), surface) {
         (Some(_), Some(_), _) => Err(multiple_credentials()),
         (Some(one), None, Surface::OpenAi) if one.carrier == "bearer" => Ok(one),
@@ -70,11 +77,18 @@ pub(crate) fn the_one(found: &[Credential], surface: Surface) -> Result<&Credent
 
 /// Whether a key in this state may come in this carrier; `None` for a key that Google does not
 /// know.
-pub(crate) fn check_key(one: &Credential, state: Option<KeyState>, surface: Surface, about: &About) -> Result<(), Refusal> {
+pub(crate) fn check_key(
+    one: &Credential,
+    state: Option<KeyState>,
+    surface: Surface,
+    about: &About,
+) -> Result<(), Refusal> {
     let as_key = matches!(one.carrier, "x-goog-api-key" | "key");
     match state {
         // On a native path a bearer is read as an OAuth token, and an API key is none.
-        _ if !as_key && surface != Surface::OpenAi && state != Some(KeyState::BearerOnly) => Err(expected_oauth()),
+        _ if !as_key && surface != Surface::OpenAi && state != Some(KeyState::BearerOnly) => {
+            Err(expected_oauth())
+        }
         Some(KeyState::BearerOnly) if as_key => Err(token_type_unsupported(about)),
         Some(KeyState::BearerOnly) if one.carrier != "bearer" => Err(expected_oauth()),
         None => for_state(KeyState::Invalid, about).map_or(Ok(()), Err),
@@ -97,10 +111,18 @@ mod tests {
     #[test]
     fn credentials_are_found_in_every_carrier() {
         let found = of(
-            &[("x-goog-api-key", "a"), ("authorization", "Bearer b"), ("authorization", "token c"), ("x-api-key", "d")],
+            &[
+                ("x-goog-api-key", "a"),
+                ("authorization", "Bearer b"),
+                ("authorization", "token c"),
+                ("x-api-key", "d"),
+            ],
             "alt=sse&key=e&access_token=f",
         );
-        let carriers: Vec<_> = found.iter().map(|one| (one.carrier, one.value.as_str())).collect();
+        let carriers: Vec<_> = found
+            .iter()
+            .map(|one| (one.carrier, one.value.as_str()))
+            .collect();
         assert_eq!(
             carriers,
             [

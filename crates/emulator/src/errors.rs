@@ -17,8 +17,15 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub(crate) use key::for_state;
+pub(crate) use key::token_type_unsupported;
+pub(crate) use key::{
+    expected_oauth, for_state, missing_authorization, missing_key, multiple_credentials,
+};
 pub(crate) use named::{NAMES, named};
+pub(crate) use named::{
+    corrupted_signature, deadline_exceeded, deadline_too_short, missing_signature, model_not_found,
+};
+pub(crate) use named::{payload_too_large, token_count};
 pub(crate) use quota::{Violation, quota_exceeded};
 
 /// What an error body may speak of.
@@ -37,8 +44,16 @@ impl About {
     /// The full name of the method, as `ErrorInfo` metadata has it.
     fn grpc_method(&self) -> String {
         let mut letters = self.verb.chars();
-        let first: String = letters.next().map(|letter| letter.to_ascii_uppercase()).into_iter().collect();
-        format!("google.ai.generativelanguage.{}.GenerativeService.{first}{}", self.version, letters.as_str())
+        let first: String = letters
+            .next()
+            .map(|letter| letter.to_ascii_uppercase())
+            .into_iter()
+            .collect();
+        format!(
+            "google.ai.generativelanguage.{}.GenerativeService.{first}{}",
+            self.version,
+            letters.as_str()
+        )
     }
 }
 
@@ -73,7 +88,12 @@ pub(crate) struct ErrorStatus {
 
 impl Refusal {
     pub(crate) fn new(code: u16, status: &'static str, message: impl Into<String>) -> Refusal {
-        Refusal::Status(ErrorStatus { code, message: message.into(), status, details: Vec::new() })
+        Refusal::Status(ErrorStatus {
+            code,
+            message: message.into(),
+            status,
+            details: Vec::new(),
+        })
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Refusal {
@@ -89,7 +109,9 @@ impl Refusal {
 
     /// The same with the message said once more, as `LocalizedMessage`.
     fn localized(self) -> Refusal {
-        let Refusal::Status(error) = &self else { return self };
+        let Refusal::Status(error) = &self else {
+            return self;
+        };
         let message = error.message.clone();
         self.with(json!({
             "@type": "type.googleapis.com/google.rpc.LocalizedMessage",
@@ -106,14 +128,18 @@ impl Refusal {
                 "<!DOCTYPE html>\n<html lang=en>\n  <meta charset=utf-8>\n  <title>Error 404 (Not Found)!!1</title>\n  \
                  <p><b>404.</b> <ins>That\u{2019}s an error.</ins>\n  <p>The requested URL <code>{}</code> was not found \
                  on this server.  <ins>That\u{2019}s all we know.</ins>\n",
-                path.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+                path.replace('&', "&amp;")
+                    .replace('<', "&lt;")
+                    .replace('>', "&gt;")
             ),
         }
     }
 
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Refusal::Status(error) => StatusCode::from_u16(error.code).unwrap_or(StatusCode::BAD_REQUEST),
+            Refusal::Status(error) => {
+                StatusCode::from_u16(error.code).unwrap_or(StatusCode::BAD_REQUEST)
+            }
             Refusal::Page { http, .. } | Refusal::Verbatim { http, .. } => *http,
         }
     }
@@ -127,7 +153,9 @@ impl Refusal {
 
     pub(crate) fn body(&self, shape: Shape) -> Bytes {
         let error = match self {
-            Refusal::Page { text, .. } | Refusal::Verbatim { text, .. } => return Bytes::from(text.clone()),
+            Refusal::Page { text, .. } | Refusal::Verbatim { text, .. } => {
+                return Bytes::from(text.clone());
+            }
             Refusal::Status(error) => error,
         };
         let text = match shape {
@@ -157,7 +185,14 @@ fn interactions_code(error: &ErrorStatus) -> &'static str {
         (402, _) => "payment_required",
         (403, _) => "permission_denied",
         (404, _) => "not_found",
-        (429, _) if error.details.iter().any(|detail| detail.to_string().contains("PerDay")) => "quota_exceeded",
+        (429, _)
+            if error
+                .details
+                .iter()
+                .any(|detail| detail.to_string().contains("PerDay")) =>
+        {
+            "quota_exceeded"
+        }
         (429, _) => "rate_limit_exceeded",
         _ => "internal",
     }
@@ -171,7 +206,11 @@ mod tests {
 
     #[track_caller]
     fn check(shape: Shape, expected: &str) {
-        let refusal = Refusal::new(403, "PERMISSION_DENIED", "The caller does not have permission");
+        let refusal = Refusal::new(
+            403,
+            "PERMISSION_DENIED",
+            "The caller does not have permission",
+        );
         assert_eq!(std::str::from_utf8(&refusal.body(shape)).unwrap(), expected);
     }
 

@@ -86,15 +86,27 @@ impl Fault {
     /// What is wrong with the fault itself.
     pub(crate) fn check(&self) -> Result<(), String> {
         match self {
-            Fault::Error(name) | Fault::InStreamError { name, .. } if !NAMES.contains(&name.as_str()) => {
-                Err(format!("there is no refusal named {name:?}; there are {}", NAMES.join(", ")))
+            Fault::Error(name) | Fault::InStreamError { name, .. }
+                if !NAMES.contains(&name.as_str()) =>
+            {
+                Err(format!(
+                    "there is no refusal named {name:?}; there are {}",
+                    NAMES.join(", ")
+                ))
             }
-            Fault::Answer { status, headers, .. } => {
+            Fault::Answer {
+                status, headers, ..
+            } => {
                 // Below 200 is not an answer.
-                StatusCode::from_u16(*status).ok().filter(|status| status.as_u16() >= 200).ok_or("no such status")?;
+                StatusCode::from_u16(*status)
+                    .ok()
+                    .filter(|status| status.as_u16() >= 200)
+                    .ok_or("no such status")?;
                 for (name, value) in headers {
-                    HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is no header's name"))?;
-                    HeaderValue::from_str(value).map_err(|_| format!("{name} cannot have that value"))?;
+                    HeaderName::from_bytes(name.as_bytes())
+                        .map_err(|_| format!("{name:?} is no header's name"))?;
+                    HeaderValue::from_str(value)
+                        .map_err(|_| format!("{name} cannot have that value"))?;
                 }
                 Ok(())
             }
@@ -122,7 +134,12 @@ impl Faults {
     pub(crate) fn add(&mut self, matches: Match, count: u64, fault: Fault) -> u64 {
         self.last_id += 1;
         if count > 0 {
-            self.waiting.push(Waiting { id: self.last_id, matches, count, fault });
+            self.waiting.push(Waiting {
+                id: self.last_id,
+                matches,
+                count,
+                fault,
+            });
         }
         self.last_id
     }
@@ -133,7 +150,10 @@ impl Faults {
 
     /// The oldest fault for this request, used up by one.
     pub(crate) fn take(&mut self, request: &Received, verb: &str) -> Option<Fault> {
-        let index = self.waiting.iter().position(|waiting| waiting.matches.covers(request, verb))?;
+        let index = self
+            .waiting
+            .iter()
+            .position(|waiting| waiting.matches.covers(request, verb))?;
         let waiting = &mut self.waiting[index];
         waiting.count -= 1;
         if waiting.count > 0 {
@@ -144,7 +164,10 @@ impl Faults {
 
     /// Identity and remaining count of each.
     pub(crate) fn left(&self) -> Vec<(u64, u64)> {
-        self.waiting.iter().map(|waiting| (waiting.id, waiting.count)).collect()
+        self.waiting
+            .iter()
+            .map(|waiting| (waiting.id, waiting.count))
+            .collect()
     }
 }
 
@@ -155,10 +178,19 @@ impl Match {
         };
         same(&self.model, request.model.as_deref())
             && same(&self.project, request.project.as_deref())
-            && self.key.as_ref().is_none_or(|key| request.credentials.iter().any(|one| &one.value == key))
-            && self.path.as_ref().is_none_or(|part| request.path.contains(part))
+            && self
+                .key
+                .as_ref()
+                .is_none_or(|key| request.credentials.iter().any(|one| &one.value == key))
+            && self
+                .path
+                .as_ref()
+                .is_none_or(|part| request.path.contains(part))
             && self.kind.is_none_or(|kind| kind == request.kind)
-            && self.method.as_ref().is_none_or(|method| *method == request.method || method == verb)
+            && self
+                .method
+                .as_ref()
+                .is_none_or(|method| *method == request.method || method == verb)
     }
 }
 
@@ -193,23 +225,44 @@ impl TryFrom<Written> for Fault {
         let after_chunks = written.after_chunks.unwrap_or(0);
         let mut faults = Vec::new();
         if let Some(status) = written.status {
-            faults.push(Fault::Answer { status, body: written.body, headers: written.headers, gzip: written.gzip });
+            faults.push(Fault::Answer {
+                status,
+                body: written.body,
+                headers: written.headers,
+                gzip: written.gzip,
+            });
         }
         faults.extend(written.error.map(Fault::Error));
-        faults.extend(written.in_stream_error.map(|name| Fault::InStreamError { name, after_chunks }));
+        faults.extend(
+            written
+                .in_stream_error
+                .map(|name| Fault::InStreamError { name, after_chunks }),
+        );
         if let Some(point) = written.reset {
             faults.push(Fault::Reset(match (point.as_str(), written.chunks) {
                 ("before_answer", None) => ResetPoint::BeforeAnswer,
                 ("after_headers", None) => ResetPoint::AfterHeaders,
                 ("after_chunks", chunks) => ResetPoint::AfterChunks(chunks.unwrap_or(1)),
-                _ => return Err("reset is before_answer, after_headers, or after_chunks with chunks".to_owned()),
+                _ => {
+                    return Err(
+                        "reset is before_answer, after_headers, or after_chunks with chunks"
+                            .to_owned(),
+                    );
+                }
             }));
         }
         faults.extend(written.truncate.map(Fault::Truncate));
         faults.extend(written.empty.then_some(Fault::Empty));
-        faults.extend(written.stall_ms.map(|millis| Fault::Stall { millis, after_chunks }));
+        faults.extend(written.stall_ms.map(|millis| Fault::Stall {
+            millis,
+            after_chunks,
+        }));
         faults.extend(written.delay_ms.map(Fault::Delay));
-        faults.extend(written.close_without_answer.then_some(Fault::CloseWithoutAnswer));
+        faults.extend(
+            written
+                .close_without_answer
+                .then_some(Fault::CloseWithoutAnswer),
+        );
         match faults.len() {
             1 => faults.pop().ok_or_else(String::new),
             0 => Err("a fault needs one of status, error, in_stream_error, reset, truncate, empty, stall_ms, delay_ms, \
@@ -229,15 +282,27 @@ mod tests {
         match (serde_json::from_str::<Fault>(json), expected) {
             (Ok(fault), Ok(expected)) => assert_eq!(fault, expected),
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
-            (found, expected) => assert!(false, "{found:?} is not {expected:?}"),
+            (found, expected) => panic!("{found:?} is not {expected:?}"),
         }
     }
 
     #[test]
     fn each_way_of_writing_a_fault_is_read() {
-        check(r#"{"error":"overloaded"}"#, Ok(Fault::Error("overloaded".to_owned())));
-        check(r#"{"reset":"after_chunks","chunks":2}"#, Ok(Fault::Reset(ResetPoint::AfterChunks(2))));
-        check(r#"{"stall_ms":5,"after_chunks":1}"#, Ok(Fault::Stall { millis: 5, after_chunks: 1 }));
+        check(
+            r#"{"error":"overloaded"}"#,
+            Ok(Fault::Error("overloaded".to_owned())),
+        );
+        check(
+            r#"{"reset":"after_chunks","chunks":2}"#,
+            Ok(Fault::Reset(ResetPoint::AfterChunks(2))),
+        );
+        check(
+            r#"{"stall_ms":5,"after_chunks":1}"#,
+            Ok(Fault::Stall {
+                millis: 5,
+                after_chunks: 1,
+            }),
+        );
         check(r#"{"truncate":0}"#, Ok(Fault::Truncate(0)));
         check(r#"{"empty":true}"#, Ok(Fault::Empty));
         check(r#"{"empty":true,"delay_ms":1}"#, Err("several"));

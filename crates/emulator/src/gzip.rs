@@ -10,10 +10,17 @@ use http::{HeaderMap, header};
 
 /// Whether the client takes gzip.
 pub(crate) fn accepted(headers: &HeaderMap) -> bool {
-    let listed = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let listed = headers
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     listed.flat_map(|value| value.split(',')).any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        let refused = weight.trim().strip_prefix("q=").and_then(|q| q.parse::<f32>().ok()) == Some(0.0);
+        let refused = weight
+            .trim()
+            .strip_prefix("q=")
+            .and_then(|q| q.parse::<f32>().ok())
+            == Some(0.0);
         matches!(name.trim(), "gzip" | "*") && !refused
     })
 }
@@ -54,6 +61,9 @@ pub(crate) fn pack(bytes: &[u8]) -> Bytes {
 /// What was packed, up to `limit` bytes of it; `None`: it is not gzip, or is longer.
 pub(crate) fn unpack(bytes: &[u8], limit: u64) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    GzDecoder::new(bytes).take(limit + 1).read_to_end(&mut out).ok()?;
+    GzDecoder::new(bytes)
+        .take(limit + 1)
+        .read_to_end(&mut out)
+        .ok()?;
     (out.len() as u64 <= limit).then_some(out)
 }

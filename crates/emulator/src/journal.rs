@@ -113,7 +113,8 @@ impl Journal {
     /// The request of that number, unless it was forgotten since.
     pub(crate) fn find(&mut self, seq: u64) -> Option<&mut Received> {
         let first = self.requests.front()?.seq;
-        self.requests.get_mut(usize::try_from(seq.checked_sub(first)?).ok()?)
+        self.requests
+            .get_mut(usize::try_from(seq.checked_sub(first)?).ok()?)
     }
 
     /// Keeps the beginning of a request's body.
@@ -169,7 +170,9 @@ impl Journal {
 
     fn shrink(&mut self) {
         while self.requests.len() > REQUESTS_KEPT || self.body_bytes > BODIES_KEPT {
-            let Some(oldest) = self.requests.pop_front() else { return };
+            let Some(oldest) = self.requests.pop_front() else {
+                return;
+            };
             self.body_bytes -= oldest.body.len();
             self.dropped += 1;
         }
@@ -185,3 +188,71 @@ const BODIES_KEPT: usize = 64 << 20;
 
 /// Keys are text from the network: somebody may send a new one each time.
 const KEYS_KEPT: usize = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(key: &str) -> Received {
+        Received {
+            seq: 0,
+            at_ms: 0,
+            method: String::new(),
+            path: String::new(),
+            query: String::new(),
+            headers: Vec::new(),
+            credentials: vec![Credential {
+                carrier: "key",
+                value: key.to_owned(),
+            }],
+            project: None,
+            model: None,
+            kind: Kind::Other,
+            body_bytes: 0,
+            body: String::new(),
+            status: None,
+            outcome: Outcome::Open,
+        }
+    }
+
+    #[test]
+    fn the_newest_requests_are_kept_and_the_rest_are_counted() {
+        let mut journal = Journal::default();
+        for _ in 0..REQUESTS_KEPT + 10 {
+            let seq = journal.open(request("k"));
+            journal.close(seq, Some("k"), Outcome::Served);
+        }
+        assert_eq!(
+            (journal.requests.len(), journal.dropped),
+            (REQUESTS_KEPT, 10)
+        );
+        assert_eq!(journal.requests[0].seq, 11);
+        assert_eq!(journal.stats.by_key["k"].served, 10_010);
+    }
+
+    #[test]
+    fn long_bodies_make_old_requests_go() {
+        let mut journal = Journal::default();
+        let body = vec![b'x'; 100_000];
+        for _ in 0..2_000 {
+            let seq = journal.open(request("k"));
+            journal.body(seq, &body);
+        }
+        assert_eq!(journal.requests.len(), BODIES_KEPT / BODY_KEPT);
+        assert_eq!(
+            journal.requests.back().map(|request| request.body_bytes),
+            Some(100_000)
+        );
+    }
+
+    #[test]
+    fn a_request_that_was_forgotten_can_still_end() {
+        let mut journal = Journal::default();
+        let seq = journal.open(request("k"));
+        journal.clear();
+        journal.open(request("k"));
+        journal.close(seq, Some("k"), Outcome::Refused);
+        assert_eq!(journal.requests[0].outcome, Outcome::Open);
+        assert_eq!((journal.stats.refused, journal.stats.open_requests), (1, 1));
+    }
+}

@@ -59,7 +59,9 @@ pub(crate) mod or_any {
         to.serialize_str(kind.map_or("*", Kind::name))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Kind>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Kind>, D::Error> {
         let text = String::deserialize(from)?;
         if text == "*" {
             return Ok(None);

@@ -39,11 +39,26 @@ impl Ledger {
     }
 
     /// The limits that this use would pass; none: it fits.
-    pub(crate) fn violations(&mut self, index: usize, project: &Project, uses: Use<'_>, now: Ms) -> Vec<Violation> {
+    pub(crate) fn violations(
+        &mut self,
+        index: usize,
+        project: &Project,
+        uses: Use<'_>,
+        now: Ms,
+    ) -> Vec<Violation> {
         let mut violations = Vec::new();
-        for (number, quota) in project.quotas.iter().enumerate().filter(|(_, quota)| quota.covers(uses.model, uses.kind)) {
+        for (number, quota) in project
+            .quotas
+            .iter()
+            .enumerate()
+            .filter(|(_, quota)| quota.covers(uses.model, uses.kind))
+        {
             let rule = self.rule(quota);
-            let wait = self.meter((index, number), &rule, uses.model, now).wait(&rule, uses.amount(quota), now);
+            let wait = self.meter((index, number), &rule, uses.model, now).wait(
+                &rule,
+                uses.amount(quota),
+                now,
+            );
             if wait > 0 || quota.limit == 0 {
                 violations.push(Violation {
                     metric: quota.metric,
@@ -60,25 +75,44 @@ impl Ledger {
 
     /// Counts the use in every quota that covers it.
     pub(crate) fn take(&mut self, index: usize, project: &Project, uses: Use<'_>, now: Ms) {
-        for (number, quota) in project.quotas.iter().enumerate().filter(|(_, quota)| quota.covers(uses.model, uses.kind)) {
+        for (number, quota) in project
+            .quotas
+            .iter()
+            .enumerate()
+            .filter(|(_, quota)| quota.covers(uses.model, uses.kind))
+        {
             let rule = self.rule(quota);
-            self.meter((index, number), &rule, uses.model, now).take(&rule, uses.amount(quota), now);
+            self.meter((index, number), &rule, uses.model, now).take(
+                &rule,
+                uses.amount(quota),
+                now,
+            );
         }
     }
 
     /// What is used of one quota, by model.
-    pub(crate) fn used(&mut self, place: (usize, usize), quota: &Quota, now: Ms) -> Vec<(String, u64)> {
+    pub(crate) fn used(
+        &mut self,
+        place: (usize, usize),
+        quota: &Quota,
+        now: Ms,
+    ) -> Vec<(String, u64)> {
         let rule = self.rule(quota);
         let meters = self.meters.get_mut(&place);
-        let mut used: Vec<_> =
-            meters.into_iter().flatten().map(|(model, meter)| (model.clone(), meter.used(&rule, now))).collect();
+        let mut used: Vec<_> = meters
+            .into_iter()
+            .flatten()
+            .map(|(model, meter)| (model.clone(), meter.used(&rule, now)))
+            .collect();
         used.sort();
         used
     }
 
     fn meter(&mut self, place: (usize, usize), rule: &Rule, model: &str, now: Ms) -> &mut Meter {
         let meters = self.meters.entry(place).or_default();
-        meters.entry(model.to_owned()).or_insert_with(|| Meter::new(rule, now))
+        meters
+            .entry(model.to_owned())
+            .or_insert_with(|| Meter::new(rule, now))
     }
 
     /// Windows are counted from the ledger's beginning, not from the hour: a test that starts at
@@ -90,12 +124,21 @@ impl Ledger {
             (true, None) => Span::LosAngelesDay,
         };
         let origin = i128::from(self.began) - i128::from(quota.phase_ms);
-        Rule { limit: quota.limit, window: quota.window, span, origin }
+        Rule {
+            limit: quota.limit,
+            window: quota.window,
+            span,
+            origin,
+        }
     }
 }
 
 impl Use<'_> {
     fn amount(&self, quota: &Quota) -> u64 {
-        if quota.metric.tokens() { self.tokens } else { self.requests }
+        if quota.metric.tokens() {
+            self.tokens
+        } else {
+            self.requests
+        }
     }
 }

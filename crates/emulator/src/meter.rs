@@ -39,9 +39,18 @@ pub(crate) enum Meter {
 impl Meter {
     pub(crate) fn new(rule: &Rule, now: Ms) -> Meter {
         match rule.window {
-            Window::Fixed => Meter::Fixed { ends: rule.window_end(now), used: 0 },
-            Window::Sliding => Meter::Sliding { log: VecDeque::new(), used: 0 },
-            Window::Bucket => Meter::Bucket { level: rule.limit as f64, at: now },
+            Window::Fixed => Meter::Fixed {
+                ends: rule.window_end(now),
+                used: 0,
+            },
+            Window::Sliding => Meter::Sliding {
+                log: VecDeque::new(),
+                used: 0,
+            },
+            Window::Bucket => Meter::Bucket {
+                level: rule.limit as f64,
+                at: now,
+            },
         }
     }
 
@@ -52,7 +61,11 @@ impl Meter {
         let never = amount > rule.limit;
         match self {
             Meter::Fixed { ends, used } => {
-                if never || used.saturating_add(amount) > rule.limit { ends.saturating_sub(now).max(1) } else { 0 }
+                if never || used.saturating_add(amount) > rule.limit {
+                    ends.saturating_sub(now).max(1)
+                } else {
+                    0
+                }
             }
             Meter::Sliding { log, used } => {
                 let mut free = rule.limit.saturating_sub(*used);
@@ -152,7 +165,12 @@ mod tests {
     use super::*;
 
     fn rule(window: Window, limit: u64) -> Rule {
-        Rule { limit, window, span: Span::Length(60_000), origin: 0 }
+        Rule {
+            limit,
+            window,
+            span: Span::Length(60_000),
+            origin: 0,
+        }
     }
 
     #[test]
@@ -168,7 +186,10 @@ mod tests {
 
     #[test]
     fn a_fixed_window_has_the_phase_it_is_given() {
-        let rule = Rule { origin: -45_000, ..rule(Window::Fixed, 1) };
+        let rule = Rule {
+            origin: -45_000,
+            ..rule(Window::Fixed, 1)
+        };
         let mut meter = Meter::new(&rule, 0);
         meter.take(&rule, 1, 0);
         assert_eq!(meter.wait(&rule, 1, 0), 15_000);
@@ -212,7 +233,10 @@ mod tests {
 
     #[test]
     fn a_real_day_ends_in_los_angeles() {
-        let rule = Rule { span: Span::LosAngelesDay, ..rule(Window::Fixed, 1) };
+        let rule = Rule {
+            span: Span::LosAngelesDay,
+            ..rule(Window::Fixed, 1)
+        };
         // 2026-03-08, the day with 23 hours, begins at 08:00 UTC.
         let begins = 1_772_956_800_000;
         let mut meter = Meter::new(&rule, begins);

@@ -4,9 +4,12 @@
 //! spoken. Markers (`[[chunks:20]]` and so on) let a test shape one answer through any client,
 //! with no control call and no fault that another request could catch instead.
 
-use std::time::Duration;
+mod markers;
 
 use serde_json::Value;
+
+pub(crate) use markers::Markers;
+use markers::found;
 
 /// A request's body, understood.
 #[derive(Debug, Clone, Default)]
@@ -30,17 +33,6 @@ pub(crate) struct Prompt {
     pub(crate) unsigned_call: bool,
 }
 
-/// What the last turn's text says about the answer.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Markers {
-    pub(crate) image: Option<usize>,
-    pub(crate) text: Option<usize>,
-    pub(crate) chunks: Option<usize>,
-    pub(crate) delay: Option<Duration>,
-    pub(crate) echo: bool,
-    pub(crate) call: Option<String>,
-}
-
 impl Prompt {
     pub(crate) fn native(body: &Value) -> Prompt {
         // countTokens may wrap what it counts.
@@ -51,20 +43,34 @@ impl Prompt {
             None => Vec::new(),
         };
         let mut weigh = Weigh::default();
-        let mut prompt = Prompt { items: 1, ..Prompt::default() };
-        for content in contents.iter().copied().chain(field(body, "systemInstruction")) {
+        let mut prompt = Prompt {
+            items: 1,
+            ..Prompt::default()
+        };
+        for content in contents
+            .iter()
+            .copied()
+            .chain(field(body, "systemInstruction"))
+        {
             weigh.content(content);
         }
         match field(body, "requests") {
             Some(Value::Array(requests)) => {
                 prompt.items = requests.len() as u64;
-                requests.iter().filter_map(|request| field(request, "content")).for_each(|content| weigh.content(content));
+                requests
+                    .iter()
+                    .filter_map(|request| field(request, "content"))
+                    .for_each(|content| weigh.content(content));
             }
-            _ => field(body, "content").into_iter().for_each(|content| weigh.content(content)),
+            _ => field(body, "content")
+                .into_iter()
+                .for_each(|content| weigh.content(content)),
         }
         prompt.tokens = weigh.tokens();
         let is_user = |content: &Value| content.get("role").is_none_or(|role| role != "model");
-        let asked = contents.iter().rposition(|content| is_user(content) && !text_of(content).is_empty());
+        let asked = contents
+            .iter()
+            .rposition(|content| is_user(content) && !text_of(content).is_empty());
         if let Some(index) = asked {
             prompt.text = text_of(contents[index]);
             prompt.markers = Markers::read(&prompt.text);
@@ -86,17 +92,29 @@ impl Prompt {
                 }
             }
         }
-        for tool in field(body, "tools").and_then(Value::as_array).into_iter().flatten() {
+        for tool in field(body, "tools")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             prompt.grounded |= GROUNDING.iter().any(|name| tool.get(*name).is_some());
-            for function in field(tool, "functionDeclarations").and_then(Value::as_array).into_iter().flatten() {
-                let parameters = field(function, "parameters").or_else(|| field(function, "parametersJsonSchema"));
-                prompt.functions.push((name_of(function), parameters.cloned().unwrap_or_default()));
+            for function in field(tool, "functionDeclarations")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                let parameters = field(function, "parameters")
+                    .or_else(|| field(function, "parametersJsonSchema"));
+                prompt
+                    .functions
+                    .push((name_of(function), parameters.cloned().unwrap_or_default()));
             }
         }
         if let Some(generation) = field(body, "generationConfig")
             && field(generation, "responseMimeType").is_some_and(|kind| kind == "application/json")
         {
-            let schema = field(generation, "responseSchema").or_else(|| field(generation, "responseJsonSchema"));
+            let schema = field(generation, "responseSchema")
+                .or_else(|| field(generation, "responseJsonSchema"));
             prompt.schema = Some(schema.cloned().unwrap_or_default());
         }
         prompt
@@ -104,25 +122,44 @@ impl Prompt {
 
     pub(crate) fn openai(body: &Value) -> Prompt {
         let mut weigh = Weigh::default();
-        let mut prompt = Prompt { items: 1, ..Prompt::default() };
-        let messages = body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let mut prompt = Prompt {
+            items: 1,
+            ..Prompt::default()
+        };
+        let messages = body
+            .get("messages")
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         for message in messages {
             weigh.content(message);
-            for call in message.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
-                let signature = call.pointer("/extra_content/google/thought_signature").and_then(Value::as_str);
+            for call in message
+                .get("tool_calls")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                let signature = call
+                    .pointer("/extra_content/google/thought_signature")
+                    .and_then(Value::as_str);
                 prompt.signatures.extend(signature.map(str::to_owned));
             }
         }
         match body.get("input") {
             Some(Value::Array(inputs)) if inputs.iter().all(Value::is_string) => {
                 prompt.items = inputs.len() as u64;
-                inputs.iter().filter_map(Value::as_str).for_each(|text| weigh.text(text));
+                inputs
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .for_each(|text| weigh.text(text));
             }
             Some(Value::String(text)) => weigh.text(text),
             _ => {}
         }
         prompt.tokens = weigh.tokens();
-        let asked = messages.iter().rposition(|message| message.get("role").is_some_and(|role| role == "user"));
+        let asked = messages
+            .iter()
+            .rposition(|message| message.get("role").is_some_and(|role| role == "user"));
         if let Some(index) = asked {
             prompt.text = text_of(&messages[index]);
             prompt.markers = Markers::read(&prompt.text);
@@ -130,36 +167,31 @@ impl Prompt {
                 prompt.markers.call = None;
             }
         }
-        for tool in body.get("tools").and_then(Value::as_array).into_iter().flatten() {
+        for tool in body
+            .get("tools")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             prompt.grounded |= GROUNDING.iter().any(|name| tool.get(*name).is_some());
             if let Some(function) = tool.get("function") {
-                prompt.functions.push((name_of(function), function.get("parameters").cloned().unwrap_or_default()));
+                prompt.functions.push((
+                    name_of(function),
+                    function.get("parameters").cloned().unwrap_or_default(),
+                ));
             }
         }
-        match body.pointer("/response_format/type").and_then(Value::as_str) {
-            Some("json_schema") => prompt.schema = body.pointer("/response_format/json_schema/schema").cloned(),
+        match body
+            .pointer("/response_format/type")
+            .and_then(Value::as_str)
+        {
+            Some("json_schema") => {
+                prompt.schema = body.pointer("/response_format/json_schema/schema").cloned()
+            }
             Some("json_object") => prompt.schema = Some(Value::Null),
             _ => {}
         }
         prompt
-    }
-}
-
-impl Markers {
-    fn read(text: &str) -> Markers {
-        let mut markers = Markers::default();
-        for (name, value) in found(text) {
-            match name {
-                "image" => markers.image = size(value),
-                "text" => markers.text = size(value),
-                "chunks" => markers.chunks = value.parse().ok().filter(|chunks| (1..=MOST_CHUNKS).contains(chunks)),
-                "delay" => markers.delay = delay(value),
-                "echo" => markers.echo = true,
-                "call" => markers.call = Some(value.to_owned()),
-                _ => {}
-            }
-        }
-        markers
     }
 }
 
@@ -174,7 +206,10 @@ struct Weigh {
 impl Weigh {
     fn content(&mut self, content: &Value) {
         for part in parts(content) {
-            if let Some(text) = part.as_str().or_else(|| part.get("text").and_then(Value::as_str)) {
+            if let Some(text) = part
+                .as_str()
+                .or_else(|| part.get("text").and_then(Value::as_str))
+            {
                 self.text(text);
             } else if MEDIA.iter().any(|name| part.get(*name).is_some()) {
                 self.media += 1;
@@ -196,7 +231,8 @@ impl Weigh {
 
     fn tokens(&self) -> u64 {
         // 258: what Google counts for a picture.
-        self.said.unwrap_or_else(|| self.letters.div_ceil(4) + 258 * self.media)
+        self.said
+            .unwrap_or_else(|| self.letters.div_ceil(4) + 258 * self.media)
     }
 }
 
@@ -222,7 +258,10 @@ pub(crate) fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
 /// The text of one turn, in either dialect.
 pub(crate) fn text_of(content: &Value) -> String {
     let texts: Vec<&str> = parts(content)
-        .filter_map(|part| part.as_str().or_else(|| part.get("text").and_then(Value::as_str)))
+        .filter_map(|part| {
+            part.as_str()
+                .or_else(|| part.get("text").and_then(Value::as_str))
+        })
         .collect();
     texts.join("\n")
 }
@@ -239,35 +278,11 @@ fn parts(content: &Value) -> impl Iterator<Item = &Value> {
 }
 
 fn name_of(function: &Value) -> String {
-    function.get("name").and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-/// The `[[name:value]]` in a text.
-fn found(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.split("[[").skip(1).filter_map(|rest| {
-        let inner = rest.split_once("]]")?.0;
-        Some(inner.split_once(':').unwrap_or((inner, "")))
-    })
-}
-
-/// `40MB`, `2KB` or `100`.
-fn size(text: &str) -> Option<usize> {
-    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
-    let unit = match text.get(digits.len()..)? {
-        "" | "B" => 1,
-        "KB" => 1 << 10,
-        "MB" => 1 << 20,
-        _ => return None,
-    };
-    digits.parse::<usize>().ok()?.checked_mul(unit).filter(|bytes| *bytes <= MOST_BYTES)
-}
-
-/// `50ms` or `2s`.
-fn delay(text: &str) -> Option<Duration> {
-    match text.strip_suffix("ms") {
-        Some(millis) => millis.parse().ok().map(Duration::from_millis),
-        None => text.strip_suffix('s')?.parse().ok().map(Duration::from_secs),
-    }
+    function
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 const GROUNDING: &[&str] = &[
@@ -279,11 +294,14 @@ const GROUNDING: &[&str] = &[
     "google_search_retrieval",
 ];
 
-const MEDIA: &[&str] = &["inlineData", "inline_data", "fileData", "file_data", "image_url", "input_audio"];
-
-/// Enough to hold any client's buffers to the test, little enough to hold in memory.
-const MOST_CHUNKS: usize = 100_000;
-const MOST_BYTES: usize = 1 << 30;
+const MEDIA: &[&str] = &[
+    "inlineData",
+    "inline_data",
+    "fileData",
+    "file_data",
+    "image_url",
+    "input_audio",
+];
 
 #[cfg(test)]
 mod tests {
@@ -316,24 +334,9 @@ mod tests {
     }
 
     #[test]
-    fn markers_are_read() {
-        let markers = Markers::read("[[image:40MB]] and [[text:2KB]] [[echo]] [[call:look]] [[delay:2s]] [[chunks:0]] [[x");
-        assert_eq!(
-            markers,
-            Markers {
-                image: Some(40 << 20),
-                text: Some(2_048),
-                chunks: None,
-                delay: Some(Duration::from_secs(2)),
-                echo: true,
-                call: Some("look".to_owned()),
-            }
-        );
-    }
-
-    #[test]
     fn tokens_are_a_quarter_of_the_letters_or_what_the_text_says() {
-        let tokens = |text: &str| Prompt::native(&json!({"contents": [{"parts": [{"text": text}]}]})).tokens;
+        let tokens =
+            |text: &str| Prompt::native(&json!({"contents": [{"parts": [{"text": text}]}]})).tokens;
         assert_eq!(tokens("12345678"), 2);
         assert_eq!(tokens("[[tokens:100000]]"), 100_000);
     }

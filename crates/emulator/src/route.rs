@@ -31,7 +31,10 @@ pub(crate) enum Surface {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {
     /// `POST /v1beta/models/MODEL:VERB`
-    Verb { model: String, verb: String },
+    Verb {
+        model: String,
+        verb: String,
+    },
     ListModels,
     GetModel(String),
     Chat,
@@ -54,7 +57,9 @@ impl Route {
             ("POST", ["openai", "chat", "completions"]) => (Surface::OpenAi, Target::Chat),
             ("POST", ["openai", "embeddings"]) => (Surface::OpenAi, Target::OpenAiEmbeddings),
             ("GET", ["openai", "models"]) => (Surface::OpenAi, Target::OpenAiModels),
-            ("GET", ["openai", "models", name] | ["openai", "models", "models", name]) if !name.is_empty() => {
+            ("GET", ["openai", "models", name] | ["openai", "models", "models", name])
+                if !name.is_empty() =>
+            {
                 (Surface::OpenAi, Target::OpenAiModel((*name).to_owned()))
             }
             (_, ["openai", ..]) => (Surface::OpenAi, Target::Nothing),
@@ -66,13 +71,19 @@ impl Route {
             ("POST", ["models", last]) => (Surface::Gemini, verb(last)),
             _ => (Surface::Gemini, Target::Nothing),
         };
-        Route { surface, version: version.to_owned(), target }
+        Route {
+            surface,
+            version: version.to_owned(),
+            target,
+        }
     }
 
     /// The model in the path; on the OpenAI surface it is in the body.
     pub(crate) fn model(&self) -> Option<&str> {
         match &self.target {
-            Target::Verb { model, .. } | Target::GetModel(model) | Target::OpenAiModel(model) => Some(model),
+            Target::Verb { model, .. } | Target::GetModel(model) | Target::OpenAiModel(model) => {
+                Some(model)
+            }
             _ => None,
         }
     }
@@ -110,14 +121,17 @@ impl Route {
 
     /// Whether a native stream is one of server-sent events, by its query.
     pub(crate) fn sse(&self, query: &str) -> bool {
-        query_pairs(query).any(|(name, value)| matches!(name.as_str(), "alt" | "$alt") && value == "sse")
+        query_pairs(query)
+            .any(|(name, value)| matches!(name.as_str(), "alt" | "$alt") && value == "sse")
     }
 
     pub(crate) fn shape(&self, query: &str) -> Shape {
         match self.surface {
             Surface::OpenAi => Shape::Array,
             Surface::Interactions => Shape::Interactions,
-            Surface::Gemini if self.verb() == "streamGenerateContent" && !self.sse(query) => Shape::Array,
+            Surface::Gemini if self.verb() == "streamGenerateContent" && !self.sse(query) => {
+                Shape::Array
+            }
             Surface::Gemini => Shape::Object,
         }
     }
@@ -125,19 +139,26 @@ impl Route {
 
 fn verb(last: &str) -> Target {
     match last.split_once(':') {
-        Some((model, verb)) if !model.is_empty() && VERBS.contains(&verb) => {
-            Target::Verb { model: model.to_owned(), verb: verb.to_owned() }
-        }
+        Some((model, verb)) if !model.is_empty() && VERBS.contains(&verb) => Target::Verb {
+            model: model.to_owned(),
+            verb: verb.to_owned(),
+        },
         _ => Target::Nothing,
     }
 }
 
 /// The names and values of a query, decoded.
 pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (percent_decode(name), percent_decode(&value.replace('+', " ")))
-    })
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (
+                percent_decode(name),
+                percent_decode(&value.replace('+', " ")),
+            )
+        })
 }
 
 pub(crate) fn percent_decode(text: &str) -> String {
@@ -145,7 +166,11 @@ pub(crate) fn percent_decode(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let digit = |offset: usize| char::from(*bytes.get(at + offset)?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let digit = |offset: usize| {
+            char::from(*bytes.get(at + offset)?)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
         if byte == b'%'
             && let (Some(high), Some(low)) = (digit(1), digit(2))
         {
@@ -193,20 +218,53 @@ mod tests {
     }
 
     fn verb_of(model: &str, verb: &str) -> Target {
-        Target::Verb { model: model.to_owned(), verb: verb.to_owned() }
+        Target::Verb {
+            model: model.to_owned(),
+            verb: verb.to_owned(),
+        }
     }
 
     #[test]
     fn paths_are_known_in_each_version() {
         for version in ["v1", "v1beta", "v1alpha"] {
             let path = format!("/{version}/models/gemini-2.5-flash:generateContent");
-            check(Method::POST, &path, Surface::Gemini, verb_of("gemini-2.5-flash", "generateContent"));
+            check(
+                Method::POST,
+                &path,
+                Surface::Gemini,
+                verb_of("gemini-2.5-flash", "generateContent"),
+            );
         }
-        check(Method::GET, "/v1beta/models", Surface::Gemini, Target::ListModels);
-        check(Method::GET, "/v1/models/x", Surface::Gemini, Target::GetModel("x".to_owned()));
-        check(Method::POST, "/v1beta/openai/chat/completions", Surface::OpenAi, Target::Chat);
-        check(Method::GET, "/v1beta/openai/models/models/x", Surface::OpenAi, Target::OpenAiModel("x".to_owned()));
-        check(Method::POST, "/v1beta/models/x%3AcountTokens", Surface::Gemini, verb_of("x", "countTokens"));
+        check(
+            Method::GET,
+            "/v1beta/models",
+            Surface::Gemini,
+            Target::ListModels,
+        );
+        check(
+            Method::GET,
+            "/v1/models/x",
+            Surface::Gemini,
+            Target::GetModel("x".to_owned()),
+        );
+        check(
+            Method::POST,
+            "/v1beta/openai/chat/completions",
+            Surface::OpenAi,
+            Target::Chat,
+        );
+        check(
+            Method::GET,
+            "/v1beta/openai/models/models/x",
+            Surface::OpenAi,
+            Target::OpenAiModel("x".to_owned()),
+        );
+        check(
+            Method::POST,
+            "/v1beta/models/x%3AcountTokens",
+            Surface::Gemini,
+            verb_of("x", "countTokens"),
+        );
     }
 
     #[test]
@@ -224,14 +282,32 @@ mod tests {
         ] {
             check(Method::POST, path, Surface::Gemini, Target::Nothing);
         }
-        check(Method::POST, "/v1beta/openai//chat/completions", Surface::OpenAi, Target::Nothing);
-        check(Method::GET, "/v1beta/models/x:generateContent", Surface::Gemini, Target::Nothing);
+        check(
+            Method::POST,
+            "/v1beta/openai//chat/completions",
+            Surface::OpenAi,
+            Target::Nothing,
+        );
+        check(
+            Method::GET,
+            "/v1beta/models/x:generateContent",
+            Surface::Gemini,
+            Target::Nothing,
+        );
     }
 
     #[test]
     fn queries_are_decoded() {
         let pairs: Vec<_> = query_pairs("alt=sse&key=a%2Fb&x&p=%zz").collect();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(pairs, [pair("alt", "sse"), pair("key", "a/b"), pair("x", ""), pair("p", "%zz")]);
+        assert_eq!(
+            pairs,
+            [
+                pair("alt", "sse"),
+                pair("key", "a/b"),
+                pair("x", ""),
+                pair("p", "%zz")
+            ]
+        );
     }
 }

@@ -33,15 +33,24 @@ fn build(schema: &Value, depth: usize) -> Value {
         "boolean" => json!(false),
         "null" => Value::Null,
         "array" => {
-            let least = schema.get("minItems").and_then(|least| least.as_u64().or_else(|| least.as_str()?.parse().ok()));
+            let least = schema
+                .get("minItems")
+                .and_then(|least| least.as_u64().or_else(|| least.as_str()?.parse().ok()));
             let count = least.unwrap_or(0).min(MOST_ITEMS);
-            let item = schema.get("items").map_or(Value::Null, |items| build(items, depth - 1));
+            let item = schema
+                .get("items")
+                .map_or(Value::Null, |items| build(items, depth - 1));
             Value::Array((0..count).map(|_| item.clone()).collect())
         }
         _ => {
             let mut object = Map::new();
             let required = schema.get("required").and_then(Value::as_array);
-            for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            for (name, property) in schema
+                .get("properties")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+            {
                 if required.is_none_or(|required| required.iter().any(|one| one == name)) {
                     object.insert(name.clone(), build(property, depth - 1));
                 }
@@ -71,7 +80,10 @@ mod tests {
             },
             "required": ["next", "count", "list"],
         });
-        assert_eq!(instance(&schema), json!({"next": "user", "count": 0, "list": [false, false]}));
+        assert_eq!(
+            instance(&schema),
+            json!({"next": "user", "count": 0, "list": [false, false]})
+        );
         assert_eq!(instance(&Value::Null), json!({}));
     }
 }

@@ -16,19 +16,28 @@ pub(crate) fn opens(project: &str, signature: &str) -> bool {
     if BYPASS.contains(&signature) {
         return true;
     }
-    let Some(bytes) = base64::decode(signature) else { return false };
-    let Ok(text) = String::from_utf8(bytes) else { return false };
+    let Some(bytes) = base64::decode(signature) else {
+        return false;
+    };
+    let Ok(text) = String::from_utf8(bytes) else {
+        return false;
+    };
     // SDKs that hold signatures as bytes encode the bypass like any other.
     if BYPASS.contains(&text.as_str()) {
         return true;
     }
-    text.strip_prefix(PREFIX).and_then(|rest| rest.rsplit_once(':')).is_some_and(|(owner, _)| owner == project)
+    text.strip_prefix(PREFIX)
+        .and_then(|rest| rest.rsplit_once(':'))
+        .is_some_and(|(owner, _)| owner == project)
 }
 
 const PREFIX: &str = "emulator-signature:";
 
 /// What Google lets through in place of a signature that was lost.
-const BYPASS: &[&str] = &["skip_thought_signature_validator", "context_engineering_is_the_way_to_go"];
+const BYPASS: &[&str] = &[
+    "skip_thought_signature_validator",
+    "context_engineering_is_the_way_to_go",
+];
 
 #[cfg(test)]
 mod tests {
@@ -41,6 +50,9 @@ mod tests {
         assert!(!opens("beta", &signature));
         assert!(!opens("alpha", "c29tZXRoaW5n"));
         assert!(opens("alpha", "skip_thought_signature_validator"));
-        assert!(opens("alpha", &base64::encode(b"skip_thought_signature_validator")));
+        assert!(opens(
+            "alpha",
+            &base64::encode(b"skip_thought_signature_validator")
+        ));
     }
 }

@@ -37,12 +37,20 @@ impl World {
         let clock = Clock::start(config.clock_start_ms());
         let mut keys = HashMap::new();
         for (index, project) in projects.iter().enumerate() {
-            keys.extend(project.keys.iter().map(|key| (key.value.clone(), (index, key.state))));
+            keys.extend(
+                project
+                    .keys
+                    .iter()
+                    .map(|key| (key.value.clone(), (index, key.state))),
+            );
         }
         Ok(World {
             ledger: Ledger::new(&config, clock.now()),
             names: models.iter().map(|model| model.name.clone()).collect(),
-            models: models.into_iter().map(|model| (model.name.clone(), model)).collect(),
+            models: models
+                .into_iter()
+                .map(|model| (model.name.clone(), model))
+                .collect(),
             faults: Faults::default(),
             journal: Journal::default(),
             config,
@@ -75,7 +83,12 @@ impl World {
     }
 
     /// Adds a key, or changes it. Without a project it must be there already.
-    pub(crate) fn set_key(&mut self, value: &str, project: Option<&str>, state: KeyState) -> Result<(), String> {
+    pub(crate) fn set_key(
+        &mut self,
+        value: &str,
+        project: Option<&str>,
+        state: KeyState,
+    ) -> Result<(), String> {
         let index = match (project, self.key(value)) {
             (Some(name), _) => self
                 .projects
@@ -91,7 +104,10 @@ impl World {
         for project in &mut self.projects {
             project.keys.retain(|key| key.value != value);
         }
-        self.projects[index].keys.push(Key { value: value.to_owned(), state });
+        self.projects[index].keys.push(Key {
+            value: value.to_owned(),
+            state,
+        });
         self.keys.insert(value.to_owned(), (index, state));
         Ok(())
     }
@@ -99,22 +115,33 @@ impl World {
     /// The model of that name, if this project has it.
     pub(crate) fn model(&self, project: usize, name: &str) -> Option<&Model> {
         let listed = self.projects[project].models.as_ref();
-        self.models.get(name).filter(|_| listed.is_none_or(|listed| listed.iter().any(|one| one == name)))
+        self.models
+            .get(name)
+            .filter(|_| listed.is_none_or(|listed| listed.iter().any(|one| one == name)))
     }
 
     /// Every model this project has, in order.
     pub(crate) fn models_of(&self, project: usize) -> impl Iterator<Item = &Model> {
-        self.names.iter().filter_map(move |name| self.model(project, name))
+        self.names
+            .iter()
+            .filter_map(move |name| self.model(project, name))
     }
 
     /// Counts the use, unless it passes a limit: then says which.
-    pub(crate) fn spend(&mut self, project: usize, uses: Use<'_>) -> Result<(), Vec<crate::errors::Violation>> {
+    pub(crate) fn spend(
+        &mut self,
+        project: usize,
+        uses: Use<'_>,
+    ) -> Result<(), Vec<crate::errors::Violation>> {
         let now = self.clock.now();
-        let violations = self.ledger.violations(project, &self.projects[project], uses, now);
+        let violations = self
+            .ledger
+            .violations(project, &self.projects[project], uses, now);
         if !violations.is_empty() {
             return Err(violations);
         }
-        self.ledger.take(project, &self.projects[project], uses, now);
+        self.ledger
+            .take(project, &self.projects[project], uses, now);
         Ok(())
     }
 
@@ -126,7 +153,11 @@ impl World {
             let mut quotas = Vec::new();
             for (number, quota) in project.quotas.iter().enumerate() {
                 let mut shown = json!(quota);
-                shown["used"] = self.ledger.used((index, number), quota, now).into_iter().collect();
+                shown["used"] = self
+                    .ledger
+                    .used((index, number), quota, now)
+                    .into_iter()
+                    .collect();
                 quotas.push(shown);
             }
             projects.push(json!({
@@ -137,7 +168,11 @@ impl World {
                 "quotas": quotas,
             }));
         }
-        let faults = self.faults.left().into_iter().map(|(id, count)| json!({"id": id, "count": count}));
+        let faults = self
+            .faults
+            .left()
+            .into_iter()
+            .map(|(id, count)| json!({"id": id, "count": count}));
         json!({"clock_ms": now, "projects": projects, "faults": faults.collect::<Vec<_>>()})
     }
 }

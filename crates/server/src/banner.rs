@@ -10,7 +10,7 @@ use crate::logging;
 use gemini_relay_core::KeySpec;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 /// Says it, once the sockets are open: `bound` are the addresses they got.
@@ -23,6 +23,7 @@ pub(crate) fn announce(config: &Config, keys: &[KeySpec], sources: &Sources, bou
             urls = urls.join(" "),
             keys = keys.len(),
             projects = keys::projects(keys),
+            access = ?config.access,
             insecure = warnings.join("; "),
             "listening"
         );
@@ -45,10 +46,19 @@ fn text(
         ("", "", "")
     };
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let everywhere = if config
+        .listen
+        .iter()
+        .any(|l| l.address.ip().is_unspecified())
+    {
+        " and every other address of this machine"
+    } else {
+        ""
+    };
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "gemini-relay {} listening on {bold}{}{plain}",
+        "gemini-relay {} listening on {bold}{}{plain}{everywhere}",
         env!("CARGO_PKG_VERSION"),
         urls.join(" and ")
     );
@@ -67,7 +77,9 @@ fn text(
     }
     text.push('\n');
     match &config.greeting {
-        Some(greeting) => text.push_str(greeting),
+        Some(greeting) => {
+            text.push_str(&greeting.replace("{url}", urls.first().map_or("", String::as_str)))
+        }
         None => text.push_str(&pointing(config, urls)),
     }
     if let Tls::SelfSigned { ca_file } = &config.tls {
@@ -88,35 +100,43 @@ fn text(
 }
 
 fn pointing(config: &Config, urls: &[String]) -> String {
-    let url = urls.first().map_or("http://127.0.0.1:8787", String::as_str);
-    let key = if config.access == Access::Tokens {
-        "a client token"
-    } else {
-        "any text"
+    let url = urls.first().map_or("", String::as_str);
+    let (key, value) = match config.access {
+        Access::Tokens => ("a client token", "TOKEN"),
+        Access::OpenOnLoopback | Access::OpenToAll => ("any text", "any"),
     };
-    let value = if config.access == Access::Tokens {
-        "TOKEN"
-    } else {
-        "any"
-    };
-    format!(
+    let mut text = format!(
         "\nPoint clients here, with {key} as their API key:\n\
          \x20 Google SDKs, gemini-cli  GOOGLE_GEMINI_BASE_URL={url} GEMINI_API_KEY={value}\n\
          \x20 Cline, Roo Code          provider Google Gemini, \"Use custom base URL\": {url}\n\
          \x20 OpenAI SDKs              OPENAI_BASE_URL={url}/v1beta/openai/ OPENAI_API_KEY={value}\n\
          \x20 LiteLLM                  GEMINI_API_BASE={url} GEMINI_API_KEY={value} (or api_base=\"{url}\")\n"
-    )
+    );
+    if config.access == Access::OpenOnLoopback {
+        text.push_str("Open to every program on this machine; GEMINI_RELAY_TOKENS=name=SECRET asks for a token.\n");
+    }
+    text
 }
 
+/// What can be written into a client: `0.0.0.0` is no address to connect to.
 fn urls(config: &Config, bound: &[SocketAddr]) -> Vec<String> {
     let scheme = if config.tls == Tls::Off {
         "http"
     } else {
         "https"
     };
+    let reachable = |address: SocketAddr| match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => {
+            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port())
+        }
+        IpAddr::V6(ip) if ip.is_unspecified() => {
+            SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port())
+        }
+        _ => address,
+    };
     bound
         .iter()
-        .map(|address| format!("{scheme}://{address}{}", config.base_path))
+        .map(|a| format!("{scheme}://{}{}", reachable(*a), config.base_path))
         .collect()
 }
 
@@ -127,13 +147,10 @@ fn warnings(config: &Config, sources: &Sources) -> Vec<String> {
         .iter()
         .map(|l| l.address)
         .find(|a| !a.ip().is_loopback());
-    match (config.access, open) {
-        (Access::Tokens, _) => {}
-        (Access::OpenOnLoopback, _) => warnings.push(
-            "no client tokens, so every program of every user on this machine can spend the keys (GEMINI_RELAY_TOKENS sets some)"
-                .to_owned(),
-        ),
-        (Access::OpenToAll, _) => {
+    match config.access {
+        // Said with how to point clients here, since it is so by default.
+        Access::Tokens | Access::OpenOnLoopback => {}
+        Access::OpenToAll => {
             warnings.push("no client tokens, so whoever can reach this machine can spend the keys (allow-anonymous)".to_owned());
         }
     }

@@ -78,11 +78,6 @@ impl Config {
             attempts: self.attempts,
         }
     }
-
-    /// Whether others than this machine can reach it.
-    pub(crate) fn beyond_loopback(&self) -> bool {
-        self.listen.iter().any(|l| !l.address.ip().is_loopback())
-    }
 }
 
 /// Who is let in.
@@ -102,18 +97,6 @@ pub(crate) enum Origins {
     Any,
     /// Lower case, as browsers send them.
     Listed(Vec<HeaderValue>),
-}
-
-impl Origins {
-    /// Whether a page of this origin may call.
-    pub(crate) fn allows(&self, origin: &HeaderValue) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Listed(listed) => listed
-                .iter()
-                .any(|l| l.as_bytes().eq_ignore_ascii_case(origin.as_bytes())),
-        }
-    }
 }
 
 /// Whether and how clients speak TLS to the relay.

@@ -1,28 +1,160 @@
-//! Placeholder for the data path: binds, says so, watches the keys, and waits.
-use crate::config::Config;
-use crate::keys::{self, Sources};
-use gemini_relay_core::KeySpec;
+//! The data path: sockets in, sockets out, and the policy asked in between.
+//!
+//! One worker thread a core, each with a runtime of its own, its own listeners and its own connections
+//! to Google, so that the way of a request never leaves its core. What they share is in
+//! [`shared`]. The main thread watches the time and the signals.
 
-pub(crate) fn run(config: Config, keys: Vec<KeySpec>, sources: Sources) -> Result<(), std::io::Error> {
-    let mut bound = Vec::new();
-    let mut sockets = Vec::new();
-    for listen in &config.listen {
-        match std::net::TcpListener::bind(listen.address) {
-            Ok(socket) => {
-                bound.push(socket.local_addr()?);
-                sockets.push(socket);
+mod answer;
+mod body;
+mod clock;
+mod control;
+mod driver;
+mod exchange;
+mod headers;
+mod listen;
+mod metrics;
+mod record;
+mod service;
+mod shared;
+mod stop;
+#[cfg(test)]
+mod tests;
+mod tunnel;
+mod upstream;
+mod worker;
+
+use crate::config::Config;
+use crate::keys::{self, KeyPool, Sources};
+use crate::{banner, tls};
+use clock::Clock;
+use gemini_relay_core::KeySpec;
+use shared::Shared;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use tokio::sync::watch;
+use worker::{Given, Phase};
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// When it cannot begin: an address in use, a certificate that cannot be read.
+pub(crate) fn run(config: Config, keys: Vec<KeySpec>, sources: Sources) -> Result<(), RunError> {
+    let running = Running::start(config, &keys, Clock::default())?;
+    let shared = Arc::clone(&running.shared);
+    let watcher = {
+        let shared = Arc::clone(&shared);
+        keys::watch(sources.clone(), move |changed: Result<KeyPool, _>| {
+            if let Ok(pool) = changed {
+                shared.reload(&pool.keys);
             }
-            Err(_) if listen.optional => {}
-            Err(e) => return Err(e),
+        })
+        .map_err(|error| RunError(format!("cannot watch the key files: {error}")))?
+    };
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let mut asked = stop::Asked::new();
+        banner::announce(&shared.config, &keys, &sources, &running.bound);
+        asked.next().await;
+        tracing::info!("stopping: not ready any more, requests finish; a second signal stops at once");
+        shared.stopping.store(true, Ordering::Relaxed);
+        tokio::select! {
+            () = drain(&running) => tracing::info!("stopped: all requests finished"),
+            () = asked.next() => tracing::warn!("stopped at once: open requests were cut"),
         }
-    }
-    let _tls = crate::tls::server_config(&config).map_err(std::io::Error::other)?;
-    let _client = crate::tls::client_config(&config.ca).map_err(std::io::Error::other)?;
-    let _settings = config.settings();
-    let _matcher = config.proxy.matcher();
-    crate::banner::announce(&config, &keys, &sources, &bound);
-    let _watcher = keys::watch(sources, |_| {})?;
-    loop {
-        std::thread::park();
+    });
+    drop(watcher);
+    // Whatever still runs ends with the process.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+/// No new connections after the delay; then until the requests are done, or the limit.
+async fn drain(running: &Running) {
+    let config = &running.shared.config;
+    tokio::time::sleep(config.drain_delay).await;
+    running.phase.send_replace(Phase::Draining);
+    let finished = async {
+        while !running.workers.iter().all(JoinHandle::is_finished) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    if tokio::time::timeout(config.drain_limit, finished).await.is_err() {
+        tracing::warn!("the drain limit is over: open requests are cut");
     }
 }
+
+/// A relay at work.
+pub(crate) struct Running {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) bound: Vec<SocketAddr>,
+    phase: watch::Sender<Phase>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Binds, and starts the workers.
+    ///
+    /// # Errors
+    /// See [`run`].
+    pub(crate) fn start(config: Config, keys: &[KeySpec], clock: Clock) -> Result<Self, RunError> {
+        let count = config.workers.get();
+        let server = tls::server_config(&config).map_err(|error| RunError(error.to_string()))?;
+        let client = tls::client_config(&config.ca).map_err(|error| RunError(error.to_string()))?;
+        let (listeners, bound) = listen::bind(&config.listen, count).map_err(RunError)?;
+        let shared = Shared::new(config, keys, clock);
+        let (phase, watched) = watch::channel(Phase::Open);
+        let mut workers = Vec::new();
+        for (at, listeners) in listeners.into_iter().enumerate() {
+            let given = Given {
+                shared: Arc::clone(&shared),
+                listeners,
+                tls: server.clone(),
+                client: client.clone(),
+                phase: watched.clone(),
+            };
+            let runtime = runtime()?;
+            workers.push(thread(format!("worker-{at}"), runtime, worker::run(given))?);
+        }
+        thread("driver".into(), runtime()?, driver::run(Arc::clone(&shared), watched))?;
+        Ok(Self { shared, bound, phase, workers })
+    }
+}
+
+fn thread(
+    name: String,
+    runtime: tokio::runtime::Runtime,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> Result<JoinHandle<()>, RunError> {
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(move || {
+            runtime.block_on(work);
+            runtime.shutdown_background();
+        })
+        .map_err(|error| RunError(format!("cannot start a thread: {error}")))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| RunError(format!("cannot start the runtime: {error}")))
+}
+
+/// Why the relay could not begin.
+#[derive(Debug)]
+pub(crate) struct RunError(String);
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// How often the end of the workers is looked for.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(20);

@@ -12,6 +12,7 @@
 mod authority;
 
 use crate::config::{CaSource, Config, Tls};
+use crate::options::show;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -63,7 +64,7 @@ pub(crate) fn client_config(sources: &[CaSource]) -> Result<ClientConfig, TlsErr
                     roots.add(certificate).map_err(|e| {
                         TlsError(format!(
                             "{}: a certificate in it cannot be used ({e})",
-                            path.display()
+                            shown(path)
                         ))
                     })?;
                 }
@@ -89,6 +90,11 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
+/// A file's name, unless a key was given in its place.
+fn shown(path: &Path) -> String {
+    show::path(&path.to_string_lossy())
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
@@ -100,7 +106,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(TlsError(format!(
             "{}: there is no certificate in PEM in it (-----BEGIN CERTIFICATE-----)",
-            path.display()
+            shown(path)
         ))),
     }
 }
@@ -109,14 +115,13 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| {
         TlsError(format!(
             "{}: there is no private key in PEM in it, or it is encrypted (-----BEGIN PRIVATE KEY-----)",
-            path.display()
+            shown(path)
         ))
     })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path)
-        .map_err(|e| TlsError(format!("{}: it cannot be read ({e})", path.display())))
+    std::fs::read(path).map_err(|e| TlsError(format!("{}: it cannot be read ({e})", shown(path))))
 }
 
 #[cfg(test)]

@@ -25,13 +25,23 @@ pub(crate) fn openai(body: &Value, model: &str, tokens: u64, usual_dimensions: u
         Some(one) => one.as_str().into_iter().collect(),
         None => Vec::new(),
     };
-    let count = dimensions(body.get("dimensions").and_then(Value::as_u64), usual_dimensions);
+    let count = dimensions(
+        body.get("dimensions").and_then(Value::as_u64),
+        usual_dimensions,
+    );
     // OpenAI's SDKs ask for base64 unless told otherwise, and the one for Node reads nothing else.
-    let base64 = body.get("encoding_format").is_some_and(|format| format == "base64");
+    let base64 = body
+        .get("encoding_format")
+        .is_some_and(|format| format == "base64");
     let one = |(index, text): (usize, &&str)| {
         let values = vector(text, count);
         let embedding = if base64 {
-            json!(base64::encode(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()))
+            json!(base64::encode(
+                &values
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect::<Vec<u8>>()
+            ))
         } else {
             json!(values)
         };
@@ -46,7 +56,10 @@ pub(crate) fn openai(body: &Value, model: &str, tokens: u64, usual_dimensions: u
 }
 
 fn dimensions(wanted: Option<u64>, usual: usize) -> usize {
-    wanted.and_then(|wanted| usize::try_from(wanted).ok()).filter(|wanted| (1..=MOST).contains(wanted)).unwrap_or(usual)
+    wanted
+        .and_then(|wanted| usize::try_from(wanted).ok())
+        .filter(|wanted| (1..=MOST).contains(wanted))
+        .unwrap_or(usual)
 }
 
 /// A vector of length one.
@@ -63,7 +76,12 @@ fn vector(text: &str, dimensions: usize) -> Vec<f32> {
             (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
         })
         .collect();
-    let length = raw.iter().map(|value| value * value).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+    let length = raw
+        .iter()
+        .map(|value| value * value)
+        .sum::<f32>()
+        .sqrt()
+        .max(f32::MIN_POSITIVE);
     raw.iter().map(|value| value / length).collect()
 }
 
@@ -90,10 +108,17 @@ mod tests {
     #[test]
     fn openai_gets_base64_when_it_asks() {
         let plain = openai(&json!({"input": ["x"], "dimensions": 4}), "m", 1, 8);
-        let packed = openai(&json!({"input": "x", "dimensions": 4, "encoding_format": "base64"}), "m", 1, 8);
+        let packed = openai(
+            &json!({"input": "x", "dimensions": 4, "encoding_format": "base64"}),
+            "m",
+            1,
+            8,
+        );
         let bytes = base64::decode(packed["data"][0]["embedding"].as_str().unwrap()).unwrap();
         let first = f32::from_le_bytes(bytes[..4].try_into().unwrap());
         assert_eq!(bytes.len(), 16);
-        assert!((f64::from(first) - plain["data"][0]["embedding"][0].as_f64().unwrap()).abs() < 1e-6);
+        assert!(
+            (f64::from(first) - plain["data"][0]["embedding"][0].as_f64().unwrap()).abs() < 1e-6
+        );
     }
 }

@@ -42,7 +42,9 @@ pub(crate) fn events(answer: &Answer, count: usize, words_per_event: usize) -> V
         let mut parts = Vec::new();
         match &answer.call {
             // A call comes whole, in the last event.
-            Some((name, arguments)) if last => parts.push(json!({"functionCall": {"name": name, "args": arguments}})),
+            Some((name, arguments)) if last => {
+                parts.push(json!({"functionCall": {"name": name, "args": arguments}}))
+            }
             Some(_) => parts.push(json!({"text": ""})),
             None => parts.push(json!({"text": text})),
         }
@@ -54,7 +56,10 @@ pub(crate) fn events(answer: &Answer, count: usize, words_per_event: usize) -> V
         }
         let tokens = if last { answer.answer_tokens() } else { so_far };
         let response = answer.response(json!(parts), last.then_some("STOP"), tokens);
-        with_image(&unescaped(serde_json::to_string(&response).unwrap_or_default()), answer.image)
+        with_image(
+            &unescaped(serde_json::to_string(&response).unwrap_or_default()),
+            answer.image,
+        )
     };
     texts.iter().enumerate().map(event).collect()
 }
@@ -104,5 +109,9 @@ fn picture() -> Value {
 /// The mark of a picture as it was before JSON escaped it. A prompt's own control characters stay
 /// escaped: they never stand after the picture's first bytes.
 fn unescaped(json: String) -> String {
-    json.replacen(&format!("{PNG}\\u0001image\\u0001"), &format!("{PNG}{IMAGE}"), 1)
+    json.replacen(
+        &format!("{PNG}\\u0001image\\u0001"),
+        &format!("{PNG}{IMAGE}"),
+        1,
+    )
 }

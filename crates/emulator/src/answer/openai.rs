@@ -24,7 +24,12 @@ pub(crate) fn whole(answer: &Answer) -> Vec<Piece> {
 }
 
 /// The `chat.completion.chunk`s; with `include_usage`, one more that has nothing but the usage.
-pub(crate) fn events(answer: &Answer, count: usize, words_per_event: usize, include_usage: bool) -> Vec<Vec<Piece>> {
+pub(crate) fn events(
+    answer: &Answer,
+    count: usize,
+    words_per_event: usize,
+    include_usage: bool,
+) -> Vec<Vec<Piece>> {
     let chunk = |choices: Value, usage: Option<Value>| {
         let mut body = json!({
             "id": answer.id,
@@ -63,7 +68,11 @@ pub(crate) fn compact(value: &Value) -> Bytes {
 }
 
 fn finish(answer: &Answer) -> &'static str {
-    if answer.call.is_some() { "tool_calls" } else { "stop" }
+    if answer.call.is_some() {
+        "tool_calls"
+    } else {
+        "stop"
+    }
 }
 
 fn usage(answer: &Answer) -> Value {
@@ -75,7 +84,9 @@ fn usage(answer: &Answer) -> Value {
 }
 
 fn tool_calls(answer: &Answer) -> Value {
-    let Some((name, arguments)) = &answer.call else { return json!([]) };
+    let Some((name, arguments)) = &answer.call else {
+        return json!([]);
+    };
     let mut call = json!({
         "index": 0,
         "id": format!("function-call-{}", answer.id),

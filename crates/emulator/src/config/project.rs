@@ -62,13 +62,19 @@ pub struct Key {
 
 impl From<&str> for Key {
     fn from(value: &str) -> Key {
-        Key { value: value.to_owned(), state: KeyState::Alive }
+        Key {
+            value: value.to_owned(),
+            state: KeyState::Alive,
+        }
     }
 }
 
 impl From<(&str, KeyState)> for Key {
     fn from((value, state): (&str, KeyState)) -> Key {
-        Key { value: value.to_owned(), state }
+        Key {
+            value: value.to_owned(),
+            state,
+        }
     }
 }
 
@@ -116,7 +122,10 @@ impl<'de> Visitor<'de> for KeyVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Key, A::Error> {
         let table = KeyTable::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Key { value: table.value, state: table.state })
+        Ok(Key {
+            value: table.value,
+            state: table.state,
+        })
     }
 }
 

@@ -48,7 +48,8 @@ impl Quota {
     }
 
     pub(crate) fn covers(&self, model: &str, asked: Kind) -> bool {
-        (self.model == "*" || self.model == model) && self.kind.is_none_or(|kind| kind.counts(asked))
+        (self.model == "*" || self.model == model)
+            && self.kind.is_none_or(|kind| kind.counts(asked))
     }
 }
 

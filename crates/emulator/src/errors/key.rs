@@ -13,11 +13,15 @@ pub(crate) fn for_state(state: KeyState, about: &About) -> Option<Refusal> {
         KeyState::Invalid => dead_key("API key not valid. Please pass a valid API key."),
         KeyState::NotFound => dead_key("API Key not found. Please pass a valid API key."),
         KeyState::Expired => dead_key("API key expired. Please renew the API key."),
-        KeyState::Leaked => denied("Your API key was reported as leaked. Please use another API key."),
+        KeyState::Leaked => {
+            denied("Your API key was reported as leaked. Please use another API key.")
+        }
         KeyState::Suspended => suspended(about),
         KeyState::ServiceDisabled => service_disabled(about),
         KeyState::ServiceBlocked => service_blocked(about),
-        KeyState::ProjectDenied => denied("Your project has been denied access. Please contact support."),
+        KeyState::ProjectDenied => {
+            denied("Your project has been denied access. Please contact support.")
+        }
         KeyState::RefererBlocked => referer_blocked(about),
         KeyState::TokenTypeUnsupported => token_type_unsupported(about),
     })
@@ -40,23 +44,28 @@ fn dead_key(message: &str) -> Refusal {
 
 /// The one body that quotes the key, three times.
 fn suspended(about: &About) -> Refusal {
-    denied(&format!("Permission denied: Consumer 'api_key:{}' has been suspended.", about.key))
-        .with(json!({
-            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-            "reason": "CONSUMER_SUSPENDED",
-            "domain": "googleapis.com",
-            "metadata": {
-                "consumer": format!("projects/{}", about.project_number),
-                "service": SERVICE,
-                "containerInfo": format!("api_key:{}", about.key),
-            },
-        }))
-        .localized()
+    denied(&format!(
+        "Permission denied: Consumer 'api_key:{}' has been suspended.",
+        about.key
+    ))
+    .with(json!({
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "CONSUMER_SUSPENDED",
+        "domain": "googleapis.com",
+        "metadata": {
+            "consumer": format!("projects/{}", about.project_number),
+            "service": SERVICE,
+            "containerInfo": format!("api_key:{}", about.key),
+        },
+    }))
+    .localized()
 }
 
 fn service_disabled(about: &About) -> Refusal {
     let number = about.project_number;
-    let url = format!("https://console.developers.google.com/apis/api/{SERVICE}/overview?project={number}");
+    let url = format!(
+        "https://console.developers.google.com/apis/api/{SERVICE}/overview?project={number}"
+    );
     denied(&format!(
         "Generative Language API has not been used in project {number} before or it is disabled. Enable it by visiting \
          {url} then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our \
@@ -83,19 +92,21 @@ fn service_disabled(about: &About) -> Refusal {
 
 fn service_blocked(about: &About) -> Refusal {
     let method = about.grpc_method();
-    denied(&format!("Requests to this API {SERVICE} method {method} are blocked."))
-        .with(json!({
-            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-            "reason": "API_KEY_SERVICE_BLOCKED",
-            "domain": "googleapis.com",
-            "metadata": {
-                "consumer": format!("projects/{}", about.project_number),
-                "service": SERVICE,
-                "apiName": SERVICE,
-                "methodName": method,
-            },
-        }))
-        .localized()
+    denied(&format!(
+        "Requests to this API {SERVICE} method {method} are blocked."
+    ))
+    .with(json!({
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "API_KEY_SERVICE_BLOCKED",
+        "domain": "googleapis.com",
+        "metadata": {
+            "consumer": format!("projects/{}", about.project_number),
+            "service": SERVICE,
+            "apiName": SERVICE,
+            "methodName": method,
+        },
+    }))
+    .localized()
 }
 
 fn referer_blocked(about: &About) -> Refusal {

@@ -3,7 +3,9 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::key::{denied, expected_oauth, missing_authorization, missing_key, multiple_credentials, robot_page};
+use super::key::{
+    denied, expected_oauth, missing_authorization, missing_key, multiple_credentials, robot_page,
+};
 use super::{About, Refusal, SERVICE, Violation, for_state, quota_exceeded};
 use crate::clock::Ms;
 use crate::config::{KeyState, Metric, RetryStyle, Tier};
@@ -47,11 +49,20 @@ pub(crate) fn named(name: &str, about: &About, now: Ms) -> Option<Refusal> {
             "Your project has exceeded its monthly spending cap. Please go to AI Studio at https://ai.studio/spend to \
              manage your project spend cap.",
         ),
-        "location" => Refusal::new(400, "FAILED_PRECONDITION", "User location is not supported for the API use."),
+        "location" => Refusal::new(
+            400,
+            "FAILED_PRECONDITION",
+            "User location is not supported for the API use.",
+        ),
         "caller_no_permission" => denied("The caller does not have permission"),
         "file_permission" => denied(&format!(
             "You do not have permission to access the File {} or it may not exist.",
-            about.path.rsplit('/').next().filter(|_| about.path.contains("/files/")).unwrap_or("made-up-file")
+            about
+                .path
+                .rsplit('/')
+                .next()
+                .filter(|_| about.path.contains("/files/"))
+                .unwrap_or("made-up-file")
         )),
         "cache_permission" => denied("CachedContent not found (or permission denied)"),
         "robot_page" => robot_page(),
@@ -165,20 +176,30 @@ pub(crate) fn missing_signature() -> Refusal {
 }
 
 pub(crate) fn token_count(limit: u64) -> Refusal {
-    Refusal::invalid(format!("The input token count exceeds the maximum number of tokens allowed {limit}."))
+    Refusal::invalid(format!(
+        "The input token count exceeds the maximum number of tokens allowed {limit}."
+    ))
 }
 
 pub(crate) fn payload_too_large(limit: u64) -> Refusal {
-    Refusal::invalid(format!("Request payload size exceeds the limit: {limit} bytes."))
+    Refusal::invalid(format!(
+        "Request payload size exceeds the limit: {limit} bytes."
+    ))
 }
 
 pub(crate) fn deadline_too_short(seconds: &str) -> Refusal {
-    Refusal::invalid(format!("Manually set deadline {seconds}s is too short. Minimum allowed deadline is 10s."))
+    Refusal::invalid(format!(
+        "Manually set deadline {seconds}s is too short. Minimum allowed deadline is 10s."
+    ))
 }
 
 /// No body of this one has been seen whole; the status is sure, the message is not.
 pub(crate) fn deadline_exceeded() -> Refusal {
-    Refusal::new(504, "DEADLINE_EXCEEDED", "Deadline expired before operation could complete.")
+    Refusal::new(
+        504,
+        "DEADLINE_EXCEEDED",
+        "Deadline expired before operation could complete.",
+    )
 }
 
 fn unavailable(message: &str) -> Refusal {
@@ -190,8 +211,14 @@ fn exhausted(message: &str) -> Refusal {
 }
 
 fn quota(about: &About, metric: Metric, limit: u64, wait: Ms, now: Ms) -> Refusal {
-    let violation =
-        Violation { metric, limit, tier: Tier::Free, retry: RetryStyle::Truth, kind: Some(Kind::Generate), wait };
+    let violation = Violation {
+        metric,
+        limit,
+        tier: Tier::Free,
+        retry: RetryStyle::Truth,
+        kind: Some(Kind::Generate),
+        wait,
+    };
     quota_exceeded(&about.model, Kind::Generate, &[violation], now)
 }
 
@@ -253,7 +280,10 @@ Please retry in 54.887755558s.",
 "#,
         about.model
     );
-    Refusal::Verbatim { http: StatusCode::TOO_MANY_REQUESTS, text }
+    Refusal::Verbatim {
+        http: StatusCode::TOO_MANY_REQUESTS,
+        text,
+    }
 }
 
 fn no_free_tier(about: &About) -> Refusal {
@@ -302,7 +332,10 @@ mod tests {
             assert!(named(name, &About::default(), 0).is_some(), "{name}");
         }
         let readme = include_str!("../../README.md");
-        let line = readme.lines().find(|line| line.starts_with("| `{\"error\":\"NAME\"}`")).unwrap();
+        let line = readme
+            .lines()
+            .find(|line| line.starts_with("| `{\"error\":\"NAME\"}`"))
+            .unwrap();
         for name in line.split('`').skip(3).step_by(2) {
             assert!(NAMES.contains(&name), "{name}");
         }

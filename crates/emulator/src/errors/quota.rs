@@ -24,20 +24,36 @@ pub(crate) struct Violation {
 }
 
 /// The refusal of a request of kind `asked` to `model` that passes these limits.
-pub(crate) fn quota_exceeded(model: &str, asked: Kind, violations: &[Violation], now: Ms) -> Refusal {
-    let free = violations.iter().any(|violation| violation.tier == Tier::Free);
+pub(crate) fn quota_exceeded(
+    model: &str,
+    asked: Kind,
+    violations: &[Violation],
+    now: Ms,
+) -> Refusal {
+    let free = violations
+        .iter()
+        .any(|violation| violation.tier == Tier::Free);
     let head = if free { FREE } else { PAID };
     // The most dishonest of the quotas speaks for all of them.
-    if violations.iter().any(|violation| violation.retry == RetryStyle::None) {
+    if violations
+        .iter()
+        .any(|violation| violation.retry == RetryStyle::None)
+    {
         return Refusal::new(429, "RESOURCE_EXHAUSTED", format!("{head}. "));
     }
     let wait = wait_told(violations, now);
     let retry_line = format!("\nPlease retry in {}.", to_the_nanosecond(wait));
     // No body about grounding is known to name its quota: what people report is the bare message.
-    if violations.iter().all(|violation| violation.kind == Some(Kind::Grounded)) {
+    if violations
+        .iter()
+        .all(|violation| violation.kind == Some(Kind::Grounded))
+    {
         return Refusal::new(429, "RESOURCE_EXHAUSTED", format!("{head}. {retry_line}"));
     }
-    let lines: Vec<Line> = violations.iter().flat_map(|violation| Line::all(violation, asked)).collect();
+    let lines: Vec<Line> = violations
+        .iter()
+        .flat_map(|violation| Line::all(violation, asked))
+        .collect();
     let mut message = format!("{head}. ");
     for line in &lines {
         message.push_str(&format!(
@@ -89,11 +105,18 @@ struct Line {
 impl Line {
     fn all(violation: &Violation, asked: Kind) -> Vec<Line> {
         let metrics: &[Metric] = if violation.limit == 0 {
-            &[Metric::RequestsPerDay, Metric::RequestsPerMinute, Metric::TokensPerMinute]
+            &[
+                Metric::RequestsPerDay,
+                Metric::RequestsPerMinute,
+                Metric::TokensPerMinute,
+            ]
         } else {
             &[violation.metric]
         };
-        metrics.iter().map(|metric| Line::of(*metric, violation, asked)).collect()
+        metrics
+            .iter()
+            .map(|metric| Line::of(*metric, violation, asked))
+            .collect()
     }
 
     fn of(metric: Metric, violation: &Violation, asked: Kind) -> Line {
@@ -137,7 +160,11 @@ impl Line {
                 format!("EmbedContentPaidTierInputTokensPer{span}PerProjectPerModel"),
             ),
         };
-        Line { metric, id, limit: violation.limit }
+        Line {
+            metric,
+            id,
+            limit: violation.limit,
+        }
     }
 
     fn violation(&self, model: &str) -> Value {
@@ -187,7 +214,14 @@ mod tests {
     use super::*;
 
     fn violation(metric: Metric, limit: u64, wait: Ms) -> Violation {
-        Violation { metric, limit, tier: Tier::Free, retry: RetryStyle::Truth, kind: None, wait }
+        Violation {
+            metric,
+            limit,
+            tier: Tier::Free,
+            retry: RetryStyle::Truth,
+            kind: None,
+            wait,
+        }
     }
 
     fn body(violations: &[Violation]) -> Value {
@@ -197,7 +231,10 @@ mod tests {
 
     #[test]
     fn a_day_quota_that_says_51_seconds_reads_as_it_was_reported() {
-        let short = Violation { retry: RetryStyle::Short, ..violation(Metric::RequestsPerDay, 20, 40_000_000) };
+        let short = Violation {
+            retry: RetryStyle::Short,
+            ..violation(Metric::RequestsPerDay, 20, 40_000_000)
+        };
         let expected = json!({"error": {
             "code": 429,
             "message": "You exceeded your current quota, please check your plan and billing details. For more information \
@@ -226,17 +263,38 @@ mod tests {
     #[test]
     fn a_limit_of_zero_names_three_quotas_and_no_value() {
         let body = body(&[violation(Metric::RequestsPerMinute, 0, 1)]);
-        let violations = body["error"]["details"][1]["violations"].as_array().unwrap();
+        let violations = body["error"]["details"][1]["violations"]
+            .as_array()
+            .unwrap();
         assert_eq!(violations.len(), 3);
-        assert!(violations.iter().all(|violation| violation.get("quotaValue").is_none()));
-        assert_eq!(body["error"]["message"].as_str().unwrap().matches("limit: 0, model:").count(), 3);
+        assert!(
+            violations
+                .iter()
+                .all(|violation| violation.get("quotaValue").is_none())
+        );
+        assert_eq!(
+            body["error"]["message"]
+                .as_str()
+                .unwrap()
+                .matches("limit: 0, model:")
+                .count(),
+            3
+        );
     }
 
     #[test]
     fn the_longest_of_several_waits_is_told() {
-        let body = body(&[violation(Metric::RequestsPerMinute, 5, 3_000), violation(Metric::RequestsPerDay, 20, 37_025_723)]);
+        let body = body(&[
+            violation(Metric::RequestsPerMinute, 5, 3_000),
+            violation(Metric::RequestsPerDay, 20, 37_025_723),
+        ]);
         assert_eq!(body["error"]["details"][2]["retryDelay"], "37025s");
-        assert!(body["error"]["message"].as_str().unwrap().ends_with("Please retry in 10h17m5.723482386s."));
+        assert!(
+            body["error"]["message"]
+                .as_str()
+                .unwrap()
+                .ends_with("Please retry in 10h17m5.723482386s.")
+        );
     }
 
     #[test]

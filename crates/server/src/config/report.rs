@@ -1,6 +1,6 @@
 //! What `gemini-relay config` prints: each option, its value, and who said so. No secret.
 
-use super::Config;
+use super::{Config, Tls};
 use crate::keys::Sources;
 use crate::options::{Kind, OptionSpec, Origin, Resolved, show, table::OPTIONS};
 use serde_json::json;
@@ -21,7 +21,15 @@ pub(crate) fn report(
     if as_json {
         let options: Vec<_> = rows
             .iter()
-            .map(|r| json!({"name": r.name, "value": r.value, "origin": r.origin}))
+            .map(|r| {
+                json!({
+                    "name": r.spec.name,
+                    "value": r.value,
+                    "origin": r.origin,
+                    "default": r.spec.shown_default(),
+                    "why": r.spec.why,
+                })
+            })
             .collect();
         let keys: Vec<_> = keys
             .iter()
@@ -29,7 +37,7 @@ pub(crate) fn report(
             .collect();
         return format!("{:#}\n", json!({"options": options, "keys": keys}));
     }
-    let name = rows.iter().map(|r| r.name.len()).max().unwrap_or(0);
+    let name = rows.iter().map(|r| r.spec.name.len()).max().unwrap_or(0);
     let value = rows
         .iter()
         .map(|r| r.value.chars().count())
@@ -41,7 +49,7 @@ pub(crate) fn report(
         let _ = writeln!(
             text,
             "{:name$}  {:value$}  {}",
-            row.name, row.value, row.origin
+            row.spec.name, row.value, row.origin
         );
     }
     text.push_str("\nKeys\n");
@@ -52,7 +60,7 @@ pub(crate) fn report(
 }
 
 struct Row {
-    name: &'static str,
+    spec: &'static OptionSpec,
     value: String,
     origin: String,
 }
@@ -64,6 +72,12 @@ fn row(spec: &'static OptionSpec, given: &Resolved, config: &Config) -> Row {
             let from_here = config.tokens.iter().filter(|t| !t.from_file).count();
             format!("{from_here} token{}", if from_here == 1 { "" } else { "s" })
         }
+        "tls-ca-file" => match &config.tls {
+            Tls::SelfSigned { ca_file } => show::path(&ca_file.to_string_lossy())
+                .trim_matches('"')
+                .to_owned(),
+            _ => show::all(spec, values),
+        },
         "workers" => config.workers.to_string(),
         "listen" => config
             .listen
@@ -80,7 +94,7 @@ fn row(spec: &'static OptionSpec, given: &Resolved, config: &Config) -> Row {
         origins.push(Origin::Default.to_string());
     }
     Row {
-        name: spec.name,
+        spec,
         value,
         origin: origins.join(", "),
     }

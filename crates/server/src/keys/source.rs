@@ -45,8 +45,8 @@ impl Sources {
         let variable = |name| Variable::read(name, variables);
         Self(Arc::new(Inner {
             files: named.chain(usual).collect(),
-            variable: variable("GEMINI_API_KEYS"),
-            last_resort: LAST_RESORT
+            variable: variable(VARIABLES[0]),
+            last_resort: VARIABLES[1..]
                 .iter()
                 .filter_map(|name| variable(name))
                 .collect(),
@@ -134,6 +134,7 @@ impl Sources {
     /// Each source and what it gives, for people.
     pub(crate) fn summary(&self) -> Vec<(String, String)> {
         let counted = |list: Result<Option<KeyList>, String>| match list {
+            Ok(Some(list)) if list.entries.len() == 1 => "1 key".to_owned(),
             Ok(Some(list)) => format!("{} keys", list.entries.len()),
             Ok(None) => "not there".to_owned(),
             Err(problem) => problem,
@@ -322,7 +323,8 @@ fn fingerprint(keys: &[KeySpec]) -> u64 {
 
 const USUAL_FILES: [&str; 2] = ["gemini-keys.json", "gemini.keys"];
 
-const LAST_RESORT: [&str; 2] = ["GEMINI_API_KEY", "GOOGLE_API_KEY"];
+/// The first adds to the files; the others are the last resort.
+const VARIABLES: [&str; 3] = ["GEMINI_API_KEYS", "GEMINI_API_KEY", "GOOGLE_API_KEY"];
 
 /// What [`keylist::parse`] takes, and one more.
 const MOST_BYTES: u64 = 16 * 1024 * 1024 + 1;

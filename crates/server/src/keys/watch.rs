@@ -59,7 +59,8 @@ async fn run(
     let (events, mut changed) = mpsc::channel(1);
     let mut folders = Folders::new(events);
     folders.watch(&sources);
-    let mut stamps = stamps(&sources);
+    // None yet: what changed between the load at the start and the watch is found by the first look.
+    let mut stamps = Vec::new();
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_error = String::new();

@@ -1,6 +1,6 @@
 //! The authority of our own, and the certificates it makes.
 
-use super::{TlsError, certificates, read};
+use super::{TlsError, certificates, read, shown};
 use crate::config::Config;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -40,9 +40,9 @@ pub(super) fn certificate(
 }
 
 fn kept(ca_file: &Path) -> Result<(CertificateDer<'static>, KeyPair), TlsError> {
-    let shown = ca_file.display();
+    let ca_shown = shown(ca_file);
     let remedy = format!(
-        "delete {shown} and its key to have new ones made, and let clients trust the new one"
+        "delete {ca_shown} and its key to have new ones made, and let clients trust the new one"
     );
     let ca = certificates(ca_file)?.swap_remove(0);
     let key_file = key_file(ca_file);
@@ -50,14 +50,14 @@ fn kept(ca_file: &Path) -> Result<(CertificateDer<'static>, KeyPair), TlsError> 
     let key = KeyPair::from_pem(&pem).map_err(|_| {
         TlsError(format!(
             "{}: there is no private key in PEM in it; {remedy}",
-            key_file.display()
+            shown(&key_file)
         ))
     })?;
     let public = key.der_bytes();
     if !ca.as_ref().windows(public.len()).any(|part| part == public) {
         return Err(TlsError(format!(
-            "{}: it is not the private key of {shown}; {remedy}",
-            key_file.display()
+            "{}: it is not the private key of {ca_shown}; {remedy}",
+            shown(&key_file)
         )));
     }
     Ok((ca, key))
@@ -73,7 +73,7 @@ fn made(ca_file: &Path) -> Result<(CertificateDer<'static>, KeyPair), TlsError> 
         std::fs::create_dir_all(folder).map_err(|e| {
             TlsError(format!(
                 "{}: it cannot be made ({e}); set tls-ca-file",
-                folder.display()
+                shown(folder)
             ))
         })?;
     }
@@ -174,7 +174,7 @@ fn write(path: &Path, text: &str, owner_only: bool) -> Result<(), TlsError> {
     options.open(path).and_then(write).map_err(|e| {
         TlsError(format!(
             "{}: it cannot be written ({e}); set tls-ca-file",
-            path.display()
+            shown(path)
         ))
     })
 }
@@ -182,7 +182,7 @@ fn write(path: &Path, text: &str, owner_only: bool) -> Result<(), TlsError> {
 fn failed(ca_file: &Path, error: &rcgen::Error) -> TlsError {
     TlsError(format!(
         "{}: no certificate can be made with it ({error})",
-        ca_file.display()
+        shown(ca_file)
     ))
 }
 

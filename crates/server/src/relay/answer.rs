@@ -1,0 +1,219 @@
+//! Answers on their way to the client.
+//!
+//! Pieces go through as they come; nothing is added, joined or held. A [`Ticket`] goes with the body:
+//! when it is dropped, for whatever reason, the policy learns that the request is over and the log gets
+//! its line. So a client that hangs up, which drops the body, ends everything that was done for it.
+//!
+//! A stream that breaks, goes silent past the limit, or stops without having said that it was at its
+//! end, is broken for the client too: the body ends in an error, and hyper cuts the connection.
+
+use super::record::{Ending, Record};
+use super::shared::Shared;
+use bytes::Bytes;
+use gemini_relay_core::relay::RequestId;
+use gemini_relay_core::watch::Watch;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::time::Sleep;
+
+/// The relay's end of a request, from the moment it was let in until nothing more is done for it.
+pub(crate) struct Ticket {
+    shared: Arc<Shared>,
+    /// Of the policy, until it was told that the request is over.
+    pub(crate) id: Option<RequestId>,
+    pub(crate) record: Record,
+}
+
+impl Ticket {
+    pub(crate) fn new(shared: &Arc<Shared>, record: Record) -> Self {
+        Self { shared: Arc::clone(shared), id: None, record }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take() {
+            let now = self.shared.clock.now();
+            let cancelled = self.record.ending == Ending::Cancelled;
+            self.shared.policy(|policy| {
+                policy.sleepers.remove(&id);
+                if cancelled { policy.relay.cancel(id, now) } else { policy.relay.finish(id) }
+            });
+        }
+        self.record.write(&self.shared);
+    }
+}
+
+/// The body of an answer.
+pub(crate) enum Answer {
+    /// The relay's own, or one that was read whole.
+    Whole { body: Option<Bytes>, ticket: Option<Ticket> },
+    /// Google's, as it comes.
+    Passing(Box<Passing>),
+}
+
+/// An answer that passes through.
+pub(crate) struct Passing {
+    /// What was looked at before it was passed on.
+    held: VecDeque<Bytes>,
+    incoming: Incoming,
+    size: SizeHint,
+    watch: Option<Watch>,
+    /// Whether it must say that it is at its end.
+    must_end: bool,
+    idle: Duration,
+    timer: Pin<Box<Sleep>>,
+    timer_at: Instant,
+    ticket: Ticket,
+}
+
+impl Answer {
+    pub(crate) fn whole(body: impl Into<Bytes>, ticket: Option<Ticket>) -> Self {
+        let body = body.into();
+        let mut answer = Self::Whole { body: (!body.is_empty()).then_some(body), ticket };
+        if let Self::Whole { body, ticket: Some(ticket) } = &mut answer {
+            ticket.record.sent = body.as_ref().map_or(0, |body| body.len() as u64);
+            ticket.record.first_byte = Some(Instant::now());
+            ticket.record.ending = Ending::Whole;
+        }
+        answer
+    }
+
+    /// The ticket of an answer whose body is not wanted.
+    pub(crate) fn into_ticket(self) -> Option<Ticket> {
+        match self {
+            Self::Whole { ticket, .. } => ticket,
+            Self::Passing(passing) => Some(passing.ticket),
+        }
+    }
+
+    pub(crate) fn passing(held: VecDeque<Bytes>, size: SizeHint, incoming: Incoming, must_end: bool, watched: bool, idle: Duration, ticket: Ticket) -> Self {
+        Self::Passing(Box::new(Passing {
+            held,
+            incoming,
+            size,
+            watch: watched.then(Watch::default),
+            must_end,
+            idle,
+            timer: Box::pin(tokio::time::sleep(idle)),
+            timer_at: Instant::now(),
+            ticket,
+        }))
+    }
+}
+
+impl Passing {
+    fn pass(&mut self, piece: Bytes) -> Frame<Bytes> {
+        let record = &mut self.ticket.record;
+        record.first_byte.get_or_insert_with(Instant::now);
+        record.sent += piece.len() as u64;
+        let whole = self.size.exact() == Some(record.sent);
+        if let Some(watch) = &mut self.watch {
+            watch.see(&piece);
+        }
+        if whole {
+            // A body of known length is not asked for its end.
+            self.note_usage();
+            self.ticket.record.ending = Ending::Whole;
+        }
+        Frame::data(piece)
+    }
+
+    fn cut(&mut self, why: Broken) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.ticket.record.ending = Ending::Cut;
+        self.ticket.record.reason = Some(why.0);
+        self.note_usage();
+        Poll::Ready(Some(Err(why)))
+    }
+
+    fn ended(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.note_usage();
+        let ended = self.watch.as_ref().is_none_or(Watch::ended);
+        if self.must_end && !ended {
+            return self.cut(Broken("truncated"));
+        }
+        self.ticket.record.ending = Ending::Whole;
+        Poll::Ready(None)
+    }
+
+    fn note_usage(&mut self) {
+        self.ticket.record.usage = self.watch.as_ref().and_then(Watch::usage);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(piece) = self.held.pop_front() {
+            return Poll::Ready(Some(Ok(self.pass(piece))));
+        }
+        loop {
+            match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.timer_at = Instant::now();
+                    match frame.into_data() {
+                        Ok(piece) => return Poll::Ready(Some(Ok(self.pass(piece)))),
+                        Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => return self.cut(Broken("broken")),
+                Poll::Ready(None) => return self.ended(),
+                Poll::Pending => {
+                    // The timer is not moved at every piece, only when it rings.
+                    ready!(self.timer.as_mut().poll(cx));
+                    let due = self.timer_at + self.idle;
+                    if Instant::now() >= due {
+                        return self.cut(Broken("idle"));
+                    }
+                    self.timer.as_mut().reset(due.into());
+                }
+            }
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut *self {
+            Self::Whole { body, .. } => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Self::Passing(passing) => passing.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole { body, .. } => body.is_none(),
+            // Its end must be seen, to be judged.
+            Self::Passing(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole { body, .. } => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Self::Passing(passing) => passing.size.clone(),
+        }
+    }
+}
+
+/// Why an answer broke.
+#[derive(Debug)]
+pub(crate) struct Broken(pub(crate) &'static str);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the answer from upstream was {}", self.0)
+    }
+}
+
+impl std::error::Error for Broken {}

@@ -1,0 +1,260 @@
+//! Request bodies: gathered or streamed, and kept to be sent again.
+//!
+//! A body is the list of pieces it arrived in, never joined. What reads it is the [`Source`]; what
+//! sends it is a [`Replay`], one for each attempt: it gives the pieces that are kept and then goes on
+//! reading. So a body that was gathered before the first attempt and one that streams through are the
+//! same thing, and a second attempt may start while the client is still sending.
+//!
+//! Keeping has a limit for each request and one for all of them. A body that passes either is streamed
+//! once: its pieces are let go as they are sent, and it cannot be sent again.
+
+use bytes::Bytes;
+use gemini_relay_core::scan::Scanner;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+/// What all bodies together may keep.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, used: AtomicUsize::new(0) }
+    }
+
+    /// Bytes kept now.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        if self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.limit {
+            self.give_back(bytes);
+            return false;
+        }
+        true
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A client's body.
+#[derive(Clone)]
+pub(crate) struct Source(Arc<Mutex<State>>);
+
+struct State {
+    incoming: Option<Incoming>,
+    pieces: VecDeque<Bytes>,
+    kept: usize,
+    limit: usize,
+    budget: Arc<Budget>,
+    /// It passed a limit: pieces are let go as they are sent.
+    passing: bool,
+    /// Some of it was let go.
+    gone: bool,
+    /// It ended as it should.
+    whole: bool,
+    /// The client broke off.
+    broken: bool,
+    total: u64,
+    declared: Option<u64>,
+}
+
+impl Source {
+    pub(crate) fn new(incoming: Incoming, limit: usize, budget: &Arc<Budget>) -> Self {
+        let whole = incoming.is_end_stream();
+        let declared = incoming.size_hint().exact();
+        Self(Arc::new(Mutex::new(State {
+            incoming: (!whole).then_some(incoming),
+            pieces: VecDeque::new(),
+            kept: 0,
+            limit,
+            budget: Arc::clone(budget),
+            passing: false,
+            gone: false,
+            whole,
+            broken: false,
+            total: 0,
+            declared,
+        })))
+    }
+
+    /// Reads until the end or a limit, showing each piece to `scanner`.
+    ///
+    /// # Errors
+    /// When the client breaks off.
+    pub(crate) async fn gather(&self, scanner: &mut Scanner) -> Result<(), hyper::Error> {
+        std::future::poll_fn(|cx| {
+            let mut state = self.lock();
+            loop {
+                if state.whole || state.passing {
+                    return Poll::Ready(Ok(()));
+                }
+                match ready!(state.read(cx)) {
+                    Some(Ok(piece)) => {
+                        scanner.feed(&piece);
+                        state.keep(piece);
+                    }
+                    Some(Err(error)) => return Poll::Ready(Err(error)),
+                    None => return Poll::Ready(Ok(())),
+                }
+            }
+        })
+        .await
+    }
+
+    /// The body for one more attempt.
+    pub(crate) fn replay(&self) -> Replay {
+        Replay { source: self.clone(), next: 0, done: false }
+    }
+
+    /// Whether all that was read of it is still there.
+    pub(crate) fn can_repeat(&self) -> bool {
+        let state = self.lock();
+        !state.gone && !state.broken
+    }
+
+    /// Whether it is sure to stay repeatable: it is here whole.
+    pub(crate) fn is_kept(&self) -> bool {
+        let state = self.lock();
+        state.whole && !state.gone
+    }
+
+    /// Whether it passed a limit.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.lock().passing
+    }
+
+    /// Bytes read so far.
+    pub(crate) fn total(&self) -> u64 {
+        self.lock().total
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+        loop {
+            let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+            match ready!(Pin::new(incoming).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    // Trailers mean nothing to Google.
+                    if let Ok(piece) = frame.into_data()
+                        && !piece.is_empty()
+                    {
+                        self.total += piece.len() as u64;
+                        return Poll::Ready(Some(Ok(piece)));
+                    }
+                }
+                Some(Err(error)) => {
+                    self.broken = true;
+                    self.incoming = None;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => {
+                    self.whole = true;
+                    self.incoming = None;
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    /// Keeps a piece that was just read, and notices when a limit is passed.
+    fn keep(&mut self, piece: Bytes) {
+        let size = piece.len();
+        if !self.passing && (self.kept + size > self.limit || !self.budget.take(size)) {
+            self.passing = true;
+        } else if !self.passing {
+            self.kept += size;
+        }
+        self.pieces.push_back(piece);
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.budget.give_back(self.kept);
+    }
+}
+
+/// A body on its way to Google.
+pub(crate) struct Replay {
+    source: Source,
+    next: usize,
+    done: bool,
+}
+
+impl Body for Replay {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let next = self.next;
+        let source = self.source.clone();
+        let mut state = source.lock();
+        if state.passing {
+            // Only one attempt is sent of a body that passes through.
+            if let Some(piece) = state.pieces.pop_front() {
+                state.gone = true;
+                let size = piece.len().min(state.kept);
+                state.kept -= size;
+                state.budget.give_back(size);
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+        } else if let Some(piece) = state.pieces.get(next) {
+            let piece = piece.clone();
+            self.next += 1;
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match ready!(state.read(cx)) {
+            Some(Ok(piece)) => {
+                if state.passing {
+                    state.gone = true;
+                } else {
+                    state.keep(piece.clone());
+                    self.next += 1;
+                    if state.passing {
+                        // What was sent before is of no use without this.
+                        state.pieces.clear();
+                        state.gone = true;
+                        let kept = std::mem::take(&mut state.kept);
+                        state.budget.give_back(kept);
+                    }
+                }
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => {
+                self.done = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = self.source.lock();
+        self.done || state.whole && !state.passing && self.next >= state.pieces.len()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let state = self.source.lock();
+        if let Some(declared) = state.declared {
+            return SizeHint::with_exact(declared);
+        }
+        if state.whole && !state.gone { SizeHint::with_exact(state.total) } else { SizeHint::default() }
+    }
+}

@@ -1,0 +1,55 @@
+//! The relay's own pages, under `/-/`.
+
+use super::answer::Answer;
+use super::service::plain;
+use super::shared::Shared;
+use gemini_relay_core::Surface;
+use gemini_relay_core::letin::Door;
+use gemini_relay_core::refusal::Refusal;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
+/// Answers a request for `page`.
+pub(crate) fn answer(shared: &Shared, page: &str, peer: SocketAddr, request: &Request<Incoming>) -> Response<Answer> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return plain(shared, &Refusal::NotFound, Surface::Gemini, false);
+    }
+    match page {
+        // What probes ask must need nothing and tell nothing.
+        "healthy" => text(StatusCode::OK, PLAIN, "healthy\n"),
+        "ready" if shared.stopping.load(Ordering::Relaxed) => text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "stopping\n"),
+        "ready" => text(StatusCode::OK, PLAIN, "ready\n"),
+        _ => {
+            let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+            let local = Door::is_local(peer.ip(), request.headers()) && shared.config.listen.iter().all(|l| l.address.ip().is_loopback());
+            if !(local && shared.door.has_tokens())
+                && let Err(refusal) = shared.door.admit(path, request.headers())
+            {
+                return plain(shared, &refusal, Surface::Gemini, false);
+            }
+            match page {
+                "metrics" => metrics(shared),
+                _ => plain(shared, &Refusal::NotFound, Surface::Gemini, false),
+            }
+        }
+    }
+}
+
+fn metrics(shared: &Shared) -> Response<Answer> {
+    let now = shared.clock.now();
+    let (census, in_progress) = shared.policy(|policy| (policy.relay.census(now), policy.relay.in_progress()));
+    let body = shared.metrics.encode(&census, in_progress, &shared.budget);
+    text(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body)
+}
+
+fn text(status: StatusCode, kind: &'static str, body: impl Into<bytes::Bytes>) -> Response<Answer> {
+    let mut response = Response::new(Answer::whole(body, None));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";

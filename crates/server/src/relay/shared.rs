@@ -1,0 +1,145 @@
+//! What all workers share: the policy, the door, the counters.
+//!
+//! The policy is behind one lock, held for microseconds and never across an await. Requests that wait
+//! leave a sender here and sleep; the [driver](super::driver) wakes them in the order that the policy
+//! says.
+
+use super::body::Budget;
+use super::clock::Clock;
+use super::metrics::Metrics;
+use crate::config::{Access, Config, Origins};
+use gemini_relay_core::KeySpec;
+use gemini_relay_core::event::{Change, Event, Subject};
+use gemini_relay_core::letin::Door;
+use gemini_relay_core::relay::{Relay, RequestId};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, oneshot};
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) door: Door,
+    /// The names of client tokens, by client number.
+    pub(crate) clients: Vec<Arc<str>>,
+    pub(crate) metrics: Metrics,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) clock: Clock,
+    /// Raised when the driver must look at its deadline again.
+    pub(crate) kick: Notify,
+    /// Set when stopping begins: `/-/ready` says so.
+    pub(crate) stopping: AtomicBool,
+    /// How often the idle connections were to be thrown away.
+    pub(crate) network: AtomicU64,
+    /// The first half of request ids.
+    pub(crate) run: u32,
+    pub(crate) counter: AtomicU64,
+    policy: Mutex<Policy>,
+}
+
+pub(crate) struct Policy {
+    pub(crate) relay: Relay,
+    pub(crate) sleepers: HashMap<RequestId, oneshot::Sender<()>>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, keys: &[KeySpec], clock: Clock) -> Arc<Self> {
+        let seed = seed();
+        let origins = match &config.origins {
+            Origins::Any => vec!["*".to_owned()],
+            Origins::Listed(list) => list.iter().filter_map(|origin| origin.to_str().ok().map(str::to_owned)).collect(),
+        };
+        let door = Door::new(
+            config.tokens.iter().map(|token| token.secret.expose()),
+            config.access == Access::OpenToAll,
+            origins,
+            config.allow_host.clone(),
+        );
+        let relay = Relay::new(keys, config.settings(), seed, seed, clock.now().as_millis());
+        Arc::new(Self {
+            door,
+            clients: config.tokens.iter().map(|token| Arc::from(token.name.as_str())).collect(),
+            metrics: Metrics::new(),
+            budget: Arc::new(Budget::new(config.replay_total)),
+            clock,
+            kick: Notify::new(),
+            stopping: AtomicBool::new(false),
+            network: AtomicU64::new(0),
+            run: u32::try_from(seed >> 32).unwrap_or_default(),
+            counter: AtomicU64::new(0),
+            policy: Mutex::new(Policy { relay, sleepers: HashMap::new() }),
+            config,
+        })
+    }
+
+    /// The policy, for a moment. What it learned meanwhile is logged.
+    pub(crate) fn policy<T>(&self, act: impl FnOnce(&mut Policy) -> T) -> T {
+        let (result, events) = {
+            let mut policy = self.lock();
+            let result = act(&mut policy);
+            (result, policy.relay.take_events())
+        };
+        for event in &events {
+            self.note(event);
+        }
+        result
+    }
+
+    /// Takes a new list of keys.
+    pub(crate) fn reload(&self, keys: &[KeySpec]) {
+        let now = self.clock.now();
+        self.policy(|policy| policy.relay.reload(keys, now));
+        self.kick.notify_one();
+    }
+
+    /// A request's id: which start of the relay, and the how-manieth.
+    pub(crate) fn next_id(&self) -> String {
+        format!("{:08x}-{:06x}", self.run, self.counter.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Policy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, event: &Event) {
+        let name = |subject: &Subject| {
+            let policy = self.lock();
+            let mut keys = policy.relay.pool().keys();
+            let (what, label) = match subject {
+                Subject::Key(id) => ("key", keys.find(|key| key.id == *id).map(|key| Arc::clone(&key.label))),
+                Subject::Project(id) => {
+                    ("project", keys.find(|key| key.project_id == *id).map(|key| Arc::clone(&key.project)))
+                }
+            };
+            (what, label.unwrap_or_else(|| Arc::from("?")))
+        };
+        match &event.change {
+            Change::Blocked(subject, block) => {
+                let (what, label) = name(subject);
+                let until = format!("{:?}", block.until);
+                let (reason, model) = (block.reason.name(), block.model.as_deref().unwrap_or("all"));
+                self.metrics.block(block.reason);
+                if block.strikes.is_some() {
+                    tracing::warn!(%what, %label, reason, model, tried_again = until, "out: {what} {label} is {}", block.reason.words());
+                } else {
+                    tracing::info!(%what, %label, reason, model, until, "cools: {what} {label}");
+                }
+            }
+            Change::Cleared(subject, block) => {
+                let (what, label) = name(subject);
+                tracing::info!(%what, %label, reason = block.reason.name(), "back: {what} {label}");
+            }
+            Change::CarrierLearned(key, surface, carrier) => {
+                let (what, label) = name(&Subject::Key(*key));
+                tracing::info!(%what, %label, surface = surface.name(), ?carrier, "learned how the key is to be shown");
+            }
+            Change::ModelNamed(asked, named) => tracing::info!(%asked, %named, "Google counts a model under another name"),
+        }
+    }
+}
+
+/// Randomness from the operating system, by way of the hasher that the standard library seeds with it.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
