@@ -103,7 +103,8 @@ describe("gemini-cli", () => {
     const [expected, refused] = [await untilRefused(direct), await untilRefused(relay)];
     assert.deepEqual([refused.exit, refused.class, refused.code], [expected.exit, expected.class, 429]);
     for (const key of poolKeys) assert.ok(!refused.message.includes(key));
-    if (stack.fresh) assert.deepEqual([expected.served, refused.served], [1, poolKeys.length]);
+    // Nobody is refused while a project has room: each served what it had. One key is dead.
+    if (stack.fresh) assert.deepEqual([expected.served, refused.served], [1, poolKeys.length - 1]);
   });
 
   /** So many prompts through the relay, each with the outcome of the direct one. */

@@ -86,7 +86,7 @@ impl Storms {
         let agrees = storm.said.is_some_and(|(other, at)| other != project && now.since(at) < AGREE);
         storm.said = Some((project, now));
         if agrees && storm.until <= now {
-            storm.until = now + FIRST * (1 << storm.level.min(5));
+            storm.until = now + FIRST * (1 << storm.level.min(3));
             storm.level += 1;
         }
     }
@@ -95,7 +95,8 @@ impl Storms {
 /// Two projects that say the same within this time mean the same.
 const AGREE: Duration = Duration::from_secs(10);
 
-/// The first pause of a model; doubled up to 32 times.
+/// The first pause of a model; doubled up to 8 times, so that the end of a spell is noticed within
+/// seconds.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// The first pause of the pool after a ban; doubled up to 16 minutes.
