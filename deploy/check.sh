@@ -85,12 +85,12 @@ start_caddy() {
 check() {
     local proxy=$1 model=v1beta/models/gemini-2.5-flash out code
 
-    # Six events, 300 ms apart: the last must come well after the first, over HTTP/1.1 and HTTP/2.
+    # Five events, 500 ms apart: the last must come well after the first, over HTTP/1.1 and HTTP/2.
     for version in --http1.1 --http2; do
         for stream in 'streamGenerateContent?alt=sse' 'streamGenerateContent'; do
             out=$(through -sN "$version" "$(url)/$model:$stream" -H "x-goog-api-key: $token" -H 'content-type: application/json' \
-                -d '{"contents":[{"parts":[{"text":"[[chunks:6]] [[delay:300ms]] paced"}]}]}' | spread)
-            say "$proxy" "a stream arrives as it is made ($version $stream: $out ms)" test "${out%% *}" -ge 1200
+                -d '{"contents":[{"parts":[{"text":"[[chunks:5]] [[delay:500ms]] paced"}]}]}' | spread)
+            say "$proxy" "a stream arrives as it is made ($version $stream: $out ms)" test "${out%% *}" -ge 1000
         done
     done
 
@@ -98,11 +98,12 @@ check() {
     curl -sf -o /dev/null -X POST "$emulator/_emulator/faults" -d '{"match":{},"count":1,"fault":{"reset":"after_chunks","chunks":2}}'
     code=0
     through -sN -o /dev/null "$(url)/$model:streamGenerateContent?alt=sse" -H "x-goog-api-key: $token" \
-        -H 'content-type: application/json' -d '{"contents":[{"parts":[{"text":"[[chunks:6]] cut"}]}]}' || code=$?
+        -H 'content-type: application/json' -d '{"contents":[{"parts":[{"text":"[[chunks:5]] cut"}]}]}' || code=$?
     say "$proxy" "a broken stream arrives broken (curl ends with $code)" test "$code" -ne 0
 
     # 20 MB of body.
-    { printf '{"contents":[{"parts":[{"text":"'; head -c 20000000 /dev/zero | tr '\0' a; printf '"}]}]}'; } > "$work/large.json"
+    { printf '{"contents":[{"parts":[{"inlineData":{"mimeType":"image/png","data":"'; head -c 20000000 /dev/zero | tr '\0' A
+        printf '"}}]}]}'; } > "$work/large.json"
     code=$(through -s -o /dev/null -w '%{http_code}' "$(url)/$model:countTokens" -H "x-goog-api-key: $token" \
         -H 'content-type: application/json' --data-binary @"$work/large.json")
     say "$proxy" "a 20 MB body passes (status $code)" test "$code" = 200

@@ -112,7 +112,10 @@ impl Block {
     #[must_use]
     pub fn covers(&self, models: [Option<&str>; 2], kind: Kind) -> bool {
         self.kinds.contains(kind)
-            && self.model.as_deref().is_none_or(|model| models.iter().flatten().any(|asked| *asked == model))
+            && self
+                .model
+                .as_deref()
+                .is_none_or(|model| models.iter().flatten().any(|asked| *asked == model))
     }
 
     /// Whether it and `other` say the same of the same: the later one replaces the earlier.

@@ -70,11 +70,24 @@ impl GoogleError {
             error.message = String::from_utf8_lossy(head).into_owned();
         }
         if error.violations.is_empty() {
-            error.violations.extend(error.message.lines().take(64).filter_map(metric_line).take(MAX_VIOLATIONS));
+            error.violations.extend(
+                error
+                    .message
+                    .lines()
+                    .take(64)
+                    .filter_map(metric_line)
+                    .take(MAX_VIOLATIONS),
+            );
         }
-        if error.retry_delay.is_none() {
-            error.retry_delay = retry_in_text(&error.message);
-        }
+        // RetryInfo is rounded down to whole seconds (`51s`) where the text is exact (`51.606482386s`): a
+        // request that comes half a second early is refused again.
+        let text = retry_in_text(&error.message);
+        error.retry_delay = match (error.retry_delay, text) {
+            (Some(info), Some(text)) if text.abs_diff(info) < Duration::from_secs(1) => {
+                Some(info.max(text))
+            }
+            (info, text) => info.or(text),
+        };
         error
     }
 
@@ -97,20 +110,34 @@ impl GoogleError {
     #[must_use]
     pub fn says(&self, text: &str) -> bool {
         let contains = |hay: &str| {
-            hay.as_bytes().windows(text.len().max(1)).any(|window| window.eq_ignore_ascii_case(text.as_bytes()))
+            hay.as_bytes()
+                .windows(text.len().max(1))
+                .any(|window| window.eq_ignore_ascii_case(text.as_bytes()))
         };
         self.reasons.iter().any(|reason| contains(reason)) || contains(&self.message)
     }
 
     fn from_value(value: &Value) -> Option<Self> {
-        let value = value.as_array().and_then(|array| array.first()).unwrap_or(value);
+        let value = value
+            .as_array()
+            .and_then(|array| array.first())
+            .unwrap_or(value);
         let inner = value.get("error")?;
-        let mut error = Self { structured: true, ..Self::default() };
+        let mut error = Self {
+            structured: true,
+            ..Self::default()
+        };
         let Some(inner) = inner.as_object() else {
             error.message = inner.as_str().unwrap_or_default().to_owned();
             return Some(error);
         };
-        let text = |key: &str| inner.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |key: &str| {
+            inner
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         error.message = text("message");
         error.status = text("status");
         match inner.get("code") {
@@ -121,23 +148,45 @@ impl GoogleError {
             Some(code) => error.code = code.as_u64().and_then(|code| u16::try_from(code).ok()),
             None => {}
         }
-        for detail in inner.get("details").and_then(Value::as_array).into_iter().flatten() {
+        for detail in inner
+            .get("details")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             error.detail(detail);
         }
         Some(error)
     }
 
     fn detail(&mut self, detail: &Value) {
-        let Some(object) = detail.as_object() else { return };
+        let Some(object) = detail.as_object() else {
+            return;
+        };
         let kind = object
             .iter()
             .find(|(key, _)| key.trim() == "@type")
             .and_then(|(_, value)| value.as_str())
-            .map_or("", |name| name.rsplit(['.', '/']).next().unwrap_or_default());
-        let is = |name: &str, member: &str| kind == name || kind.is_empty() && object.contains_key(member);
+            .map_or("", |name| {
+                name.rsplit(['.', '/']).next().unwrap_or_default()
+            });
+        let is = |name: &str, member: &str| {
+            kind == name || kind.is_empty() && object.contains_key(member)
+        };
         if is("ErrorInfo", "reason") {
-            self.reasons.extend(detail.get("reason").and_then(Value::as_str).map(str::to_owned));
-            let metadata = |key: &str| detail.get("metadata")?.get(key)?.as_str().map(str::to_owned);
+            self.reasons.extend(
+                detail
+                    .get("reason")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned),
+            );
+            let metadata = |key: &str| {
+                detail
+                    .get("metadata")?
+                    .get(key)?
+                    .as_str()
+                    .map(str::to_owned)
+            };
             self.consumer = self.consumer.take().or_else(|| metadata("consumer"));
             // The old form of a quota error, from Google's service infrastructure.
             if let Some(quota_id) = metadata("quota_limit") {
@@ -150,22 +199,39 @@ impl GoogleError {
             }
         }
         if is("QuotaFailure", "violations") {
-            let violations = detail.get("violations").and_then(Value::as_array).into_iter().flatten();
-            self.violations.extend(violations.take(MAX_VIOLATIONS).map(violation));
+            let violations = detail
+                .get("violations")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten();
+            self.violations
+                .extend(violations.take(MAX_VIOLATIONS).map(violation));
         }
         if is("RetryInfo", "retryDelay") {
-            self.retry_delay = detail.get("retryDelay").and_then(Value::as_str).and_then(parse_span);
+            self.retry_delay = detail
+                .get("retryDelay")
+                .and_then(Value::as_str)
+                .and_then(parse_span);
         }
     }
 }
 
 fn violation(value: &Value) -> Violation {
-    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |key: &str| {
+        value
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let dimensions = value.get("quotaDimensions").and_then(Value::as_object);
     Violation {
         metric: text("quotaMetric"),
         quota_id: text("quotaId"),
-        model: dimensions.and_then(|d| d.get("model")).and_then(Value::as_str).map(str::to_owned),
+        model: dimensions
+            .and_then(|d| d.get("model"))
+            .and_then(Value::as_str)
+            .map(str::to_owned),
         value: value.get("quotaValue").and_then(|value| match value {
             Value::String(text) => text.parse().ok(),
             other => other.as_u64(),
@@ -179,7 +245,10 @@ fn violation(value: &Value) -> Violation {
 fn metric_line(line: &str) -> Option<Violation> {
     let (_, rest) = line.split_once("Quota exceeded for metric: ")?;
     let mut parts = rest.split(", ");
-    let mut violation = Violation { metric: parts.next()?.trim().to_owned(), ..Violation::default() };
+    let mut violation = Violation {
+        metric: parts.next()?.trim().to_owned(),
+        ..Violation::default()
+    };
     for part in parts {
         match part.split_once(": ") {
             Some(("limit", value)) => violation.value = value.trim().parse().ok(),
@@ -193,13 +262,17 @@ fn metric_line(line: &str) -> Option<Violation> {
 /// `Please retry in 10h17m5.7s.`: the span, without the full stop.
 fn retry_in_text(message: &str) -> Option<Duration> {
     let (_, after) = message.split_once("retry in ")?;
-    let span = after.split(|c: char| c.is_whitespace() || c == ',').next()?;
+    let span = after
+        .split(|c: char| c.is_whitespace() || c == ',')
+        .next()?;
     parse_span(span.trim_end_matches('.'))
 }
 
 /// Google has sent raw newlines inside strings; a space in their place changes nothing that is read.
 fn without_control_characters(body: &[u8]) -> Vec<u8> {
-    body.iter().map(|&byte| if byte < b' ' { b' ' } else { byte }).collect()
+    body.iter()
+        .map(|&byte| if byte < b' ' { b' ' } else { byte })
+        .collect()
 }
 
 /// An HTML page or a text says what it is in its first lines.
@@ -217,8 +290,15 @@ mod tests {
         let violation = r#"{" @type":"x/google.rpc.QuotaFailure","violations":[{"quotaId":"APerDay","quotaValue":"20","quotaDimensions":{"model":"m"}}]}"#;
         let retry = r#"{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"51s"}"#;
         let info = r#"{"reason":"WHY","metadata":{"consumer":"projects/7"}}"#;
-        for details in [[violation, retry, info], [info, violation, retry], [retry, info, violation]] {
-            let body = format!(r#"[{{"error":{{"code":429,"message":"m","status":"S","details":[{}]}}}}]"#, details.join(","));
+        for details in [
+            [violation, retry, info],
+            [info, violation, retry],
+            [retry, info, violation],
+        ] {
+            let body = format!(
+                r#"[{{"error":{{"code":429,"message":"m","status":"S","details":[{}]}}}}]"#,
+                details.join(",")
+            );
             let error = GoogleError::parse(body.as_bytes());
             assert_eq!(error.code, Some(429));
             assert_eq!(error.reasons, ["WHY"]);
@@ -231,15 +311,32 @@ mod tests {
 
     #[test]
     fn a_missing_value_is_zero_only_where_values_are_given() {
-        let newer = Violation { dimensions: true, ..Violation::default() };
+        let newer = Violation {
+            dimensions: true,
+            ..Violation::default()
+        };
         assert!(newer.is_zero());
         assert!(!Violation::default().is_zero());
-        assert!(!Violation { value: Some(3), ..newer }.is_zero());
+        assert!(
+            !Violation {
+                value: Some(3),
+                ..newer
+            }
+            .is_zero()
+        );
     }
 
     #[test]
     fn what_is_not_json_is_the_message() {
-        for body in ["<html>Sorry...", "", "{\"error\"", "null", "[]", "{\"error\":7}", "\u{1}\u{2}"] {
+        for body in [
+            "<html>Sorry...",
+            "",
+            "{\"error\"",
+            "null",
+            "[]",
+            "{\"error\":7}",
+            "\u{1}\u{2}",
+        ] {
             let error = GoogleError::parse(body.as_bytes());
             assert!(error.violations.is_empty());
         }

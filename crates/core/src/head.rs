@@ -21,7 +21,11 @@ pub enum Head {
 /// Looks at the beginning of an answer; `ended` if that is all of it.
 #[must_use]
 pub fn look(start: &[u8], ended: bool) -> Head {
-    let undecided = if ended || start.len() >= MAX_HEAD { Head::Fine } else { Head::Undecided };
+    let undecided = if ended || start.len() >= MAX_HEAD {
+        Head::Fine
+    } else {
+        Head::Undecided
+    };
     let mut rest = start.trim_ascii_start();
     if rest.is_empty() {
         return undecided;
@@ -33,11 +37,19 @@ pub fn look(start: &[u8], ended: bool) -> Head {
     }
     rest = rest.strip_prefix(b"[").unwrap_or(rest).trim_ascii_start();
     let Some(object) = rest.strip_prefix(b"{") else {
-        return if rest.is_empty() { undecided } else { Head::Fine };
+        return if rest.is_empty() {
+            undecided
+        } else {
+            Head::Fine
+        };
     };
     let key = object.trim_ascii_start();
     if !key.starts_with(ERROR) {
-        return if ERROR.starts_with(key) { undecided } else { Head::Fine };
+        return if ERROR.starts_with(key) {
+            undecided
+        } else {
+            Head::Fine
+        };
     }
     // It is an error: all of it is wanted.
     let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<serde_json::Value>();
@@ -61,8 +73,14 @@ mod tests {
 
     #[test]
     fn an_error_is_seen_in_every_wrapping_and_only_when_whole() {
-        for body in [ERROR_BODY.to_owned(), format!("[{ERROR_BODY}]"), format!("data: {}\r\n\r\n", ERROR_BODY.replace('\n', " "))] {
-            let Head::Error(error) = look(body.as_bytes(), true) else { panic!("{body}") };
+        for body in [
+            ERROR_BODY.to_owned(),
+            format!("[{ERROR_BODY}]"),
+            format!("data: {}\r\n\r\n", ERROR_BODY.replace('\n', " ")),
+        ] {
+            let Head::Error(error) = look(body.as_bytes(), true) else {
+                panic!("{body}")
+            };
             assert_eq!(error.own_status(), 503);
             let mut decided = false;
             for end in 0..body.len() {
@@ -80,7 +98,14 @@ mod tests {
 
     #[test]
     fn a_good_beginning_is_passed_on_at_its_first_name() {
-        for body in ["data: {\"candidates\": [", "[{\"candidates\"", "{\"error_free\"", "event: interaction.start\n", "plain", "[]"] {
+        for body in [
+            "data: {\"candidates\": [",
+            "[{\"candidates\"",
+            "{\"error_free\"",
+            "event: interaction.start\n",
+            "plain",
+            "[]",
+        ] {
             assert_eq!(look(body.as_bytes(), false), Head::Fine, "{body}");
         }
         for body in ["", "da", "data: ", "[{", "{\"err", "\r\n"] {

@@ -81,7 +81,9 @@ impl fmt::Display for KeyTextError {
         f.write_str(match self {
             Self::Empty => "the key is empty",
             Self::TooLong => "the key is longer than 4096 characters",
-            Self::NotAHeaderValue => "the key has a space or a character that is not printable ASCII in it",
+            Self::NotAHeaderValue => {
+                "the key has a space or a character that is not printable ASCII in it"
+            }
         })
     }
 }
@@ -162,8 +164,14 @@ mod tests {
     fn a_key_is_trimmed_and_must_fit_a_header() {
         assert_eq!(KeyText::new(" a-key\r\n").unwrap().expose(), "a-key");
         assert_eq!(KeyText::new(" \n").unwrap_err(), KeyTextError::Empty);
-        assert_eq!(KeyText::new("a key").unwrap_err(), KeyTextError::NotAHeaderValue);
-        assert_eq!(KeyText::new(&"k".repeat(5000)).unwrap_err(), KeyTextError::TooLong);
+        assert_eq!(
+            KeyText::new("a key").unwrap_err(),
+            KeyTextError::NotAHeaderValue
+        );
+        assert_eq!(
+            KeyText::new(&"k".repeat(5000)).unwrap_err(),
+            KeyTextError::TooLong
+        );
     }
 
     #[test]

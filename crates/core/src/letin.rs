@@ -30,8 +30,20 @@ impl Door {
     /// A door for these tokens, in order: the n-th token's client is `ClientId(n)`. `origins` and `hosts`
     /// are let in without a token.
     #[must_use]
-    pub fn new<'a>(tokens: impl Iterator<Item = &'a str>, anonymous: bool, origins: Vec<String>, hosts: Vec<String>) -> Self {
-        Self { tokens: tokens.map(|token| Sha256::digest(token.as_bytes()).into()).collect(), anonymous, origins, hosts }
+    pub fn new<'a>(
+        tokens: impl Iterator<Item = &'a str>,
+        anonymous: bool,
+        origins: Vec<String>,
+        hosts: Vec<String>,
+    ) -> Self {
+        Self {
+            tokens: tokens
+                .map(|token| Sha256::digest(token.as_bytes()).into())
+                .collect(),
+            anonymous,
+            origins,
+            hosts,
+        }
     }
 
     /// Whether tokens are asked for.
@@ -47,7 +59,9 @@ impl Door {
     /// web page of another origin or under a host name that is not the relay's.
     pub fn admit(&self, path_and_query: &str, headers: &HeaderMap) -> Result<ClientId, Refusal> {
         if self.tokens.is_empty() {
-            return self.foreign(headers).map_or(Ok(ClientId::ANONYMOUS), |why| Err(Refusal::Forbidden(why)));
+            return self
+                .foreign(headers)
+                .map_or(Ok(ClientId::ANONYMOUS), |why| Err(Refusal::Forbidden(why)));
         }
         let from_headers = ["x-goog-api-key", "x-api-key"]
             .into_iter()
@@ -74,7 +88,13 @@ impl Door {
     /// machine, and not passed on by a proxy.
     #[must_use]
     pub fn is_local(peer: IpAddr, headers: &HeaderMap) -> bool {
-        let passed_on = ["forwarded", "x-forwarded-for", "x-real-ip", "cf-connecting-ip", "via"];
+        let passed_on = [
+            "forwarded",
+            "x-forwarded-for",
+            "x-real-ip",
+            "cf-connecting-ip",
+            "via",
+        ];
         peer.to_canonical().is_loopback()
             && host(headers).is_some_and(|host| is_loopback(&host))
             && !passed_on.iter().any(|name| headers.contains_key(*name))
@@ -84,7 +104,10 @@ impl Door {
     #[must_use]
     pub fn listed_origin<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         let origin = headers.get(ORIGIN)?.to_str().ok()?;
-        self.origins.iter().any(|listed| listed == "*" || listed.eq_ignore_ascii_case(origin)).then_some(origin)
+        self.origins
+            .iter()
+            .any(|listed| listed == "*" || listed.eq_ignore_ascii_case(origin))
+            .then_some(origin)
     }
 
     fn foreign(&self, headers: &HeaderMap) -> Option<&'static str> {
@@ -93,15 +116,23 @@ impl Door {
                 "a web page tried to use it, and its origin is not allowed. Allow it with --allow-origin, or use client tokens.",
             );
         }
-        let site = headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes);
-        if matches!(site, Some(b"cross-site" | b"same-site")) && self.listed_origin(headers).is_none() {
+        let site = headers
+            .get("sec-fetch-site")
+            .map(http::HeaderValue::as_bytes);
+        if matches!(site, Some(b"cross-site" | b"same-site"))
+            && self.listed_origin(headers).is_none()
+        {
             return Some("a web page of another site tried to use it.");
         }
         if self.anonymous && self.hosts.is_empty() {
             return None;
         }
         let known = host(headers).is_some_and(|host| {
-            is_loopback(&host) || self.hosts.iter().any(|listed| listed.eq_ignore_ascii_case(&host))
+            is_loopback(&host)
+                || self
+                    .hosts
+                    .iter()
+                    .any(|listed| listed.eq_ignore_ascii_case(&host))
         });
         (!known).then_some(
             "the host name in this request is not a loopback one. Allow it with --allow-host, or use client tokens.",
@@ -137,7 +168,9 @@ fn bare(value: &str) -> Option<&str> {
     let value = value.trim();
     let token = value
         .split_once(' ')
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token"))
+        .filter(|(scheme, _)| {
+            scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token")
+        })
         .map_or(value, |(_, token)| token.trim());
     (!token.is_empty()).then_some(token)
 }
@@ -154,7 +187,11 @@ fn host(headers: &HeaderMap) -> Option<String> {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
@@ -167,11 +204,19 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
     }
 
     fn door(tokens: &[&str]) -> Door {
-        Door::new(tokens.iter().copied(), false, vec!["https://app.example".into()], vec!["relay.lan".into()])
+        Door::new(
+            tokens.iter().copied(),
+            false,
+            vec!["https://app.example".into()],
+            vec!["relay.lan".into()],
+        )
     }
 
     #[test]
@@ -184,13 +229,35 @@ mod tests {
             ("/", vec![("authorization", "token second")]),
             ("/?alt=sse&key=second", vec![]),
             ("/?%6Bey=s%65cond", vec![]),
-            ("/", vec![("x-goog-api-key", ""), ("authorization", "Bearer second")]),
-            ("/", vec![("x-goog-api-key", "wrong"), ("authorization", "Bearer second")]),
+            (
+                "/",
+                vec![("x-goog-api-key", ""), ("authorization", "Bearer second")],
+            ),
+            (
+                "/",
+                vec![
+                    ("x-goog-api-key", "wrong"),
+                    ("authorization", "Bearer second"),
+                ],
+            ),
         ] {
-            assert_eq!(door.admit(path, &headers(&pairs)), Ok(ClientId(1)), "{path} {pairs:?}");
+            assert_eq!(
+                door.admit(path, &headers(&pairs)),
+                Ok(ClientId(1)),
+                "{path} {pairs:?}"
+            );
         }
-        for (path, pairs) in [("/", vec![]), ("/?key=", vec![]), ("/", vec![("authorization", "Bearer ")]), ("/", vec![("x-goog-api-key", "secon")])] {
-            assert_eq!(door.admit(path, &headers(&pairs)), Err(Refusal::Unauthorized), "{path} {pairs:?}");
+        for (path, pairs) in [
+            ("/", vec![]),
+            ("/?key=", vec![]),
+            ("/", vec![("authorization", "Bearer ")]),
+            ("/", vec![("x-goog-api-key", "secon")]),
+        ] {
+            assert_eq!(
+                door.admit(path, &headers(&pairs)),
+                Err(Refusal::Unauthorized),
+                "{path} {pairs:?}"
+            );
         }
     }
 
@@ -207,17 +274,31 @@ mod tests {
             vec![("host", "127.0.0.1.evil.example")],
             vec![],
         ] {
-            assert!(matches!(door.admit("/", &headers(&pairs)), Err(Refusal::Forbidden(_))), "{pairs:?}");
+            assert!(
+                matches!(
+                    door.admit("/", &headers(&pairs)),
+                    Err(Refusal::Forbidden(_))
+                ),
+                "{pairs:?}"
+            );
         }
         for pairs in [
             vec![local],
             vec![("host", "localhost")],
             vec![("host", "[::1]:8787")],
             vec![("host", "Relay.LAN:80")],
-            vec![local, ("origin", "https://app.example"), ("sec-fetch-site", "cross-site")],
+            vec![
+                local,
+                ("origin", "https://app.example"),
+                ("sec-fetch-site", "cross-site"),
+            ],
             vec![local, ("sec-fetch-mode", "cors")],
         ] {
-            assert_eq!(door.admit("/", &headers(&pairs)), Ok(ClientId::ANONYMOUS), "{pairs:?}");
+            assert_eq!(
+                door.admit("/", &headers(&pairs)),
+                Ok(ClientId::ANONYMOUS),
+                "{pairs:?}"
+            );
         }
     }
 
@@ -225,15 +306,34 @@ mod tests {
     fn local_means_from_here_to_here_and_not_through_a_proxy() {
         let here = "127.0.0.1".parse().unwrap();
         assert!(Door::is_local(here, &headers(&[("host", "localhost:1")])));
-        assert!(!Door::is_local("10.0.0.1".parse().unwrap(), &headers(&[("host", "localhost:1")])));
-        assert!(!Door::is_local(here, &headers(&[("host", "relay.example")])));
-        assert!(!Door::is_local(here, &headers(&[("host", "localhost:1"), ("x-forwarded-for", "10.0.0.1")])));
+        assert!(!Door::is_local(
+            "10.0.0.1".parse().unwrap(),
+            &headers(&[("host", "localhost:1")])
+        ));
+        assert!(!Door::is_local(
+            here,
+            &headers(&[("host", "relay.example")])
+        ));
+        assert!(!Door::is_local(
+            here,
+            &headers(&[("host", "localhost:1"), ("x-forwarded-for", "10.0.0.1")])
+        ));
     }
 
     #[test]
     fn every_credential_is_taken_off() {
-        let mut all = headers(&[("x-goog-api-key", "a"), ("authorization", "b"), ("x-api-key", "c"), ("cookie", "d"), ("x-goog-user-project", "e"), ("accept", "*/*")]);
+        let mut all = headers(&[
+            ("x-goog-api-key", "a"),
+            ("authorization", "b"),
+            ("x-api-key", "c"),
+            ("cookie", "d"),
+            ("x-goog-user-project", "e"),
+            ("accept", "*/*"),
+        ]);
         strip_credentials(&mut all);
-        assert_eq!(all.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+        assert_eq!(
+            all.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["accept"]
+        );
     }
 }

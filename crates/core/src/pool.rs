@@ -129,7 +129,11 @@ impl Pool {
     /// Of two specs with the same text the first counts. Labels are made up where there are none.
     #[must_use]
     pub fn new(specs: &[KeySpec], strategy: Strategy) -> Self {
-        Self { known: Known::new(specs, None), rings: Rings::new(strategy), version: 0 }
+        Self {
+            known: Known::new(specs, None),
+            rings: Rings::new(strategy),
+            version: 0,
+        }
     }
 
     /// Takes a new list of keys; what is known of keys and projects that stay is kept.
@@ -161,7 +165,11 @@ impl Pool {
     pub fn census(&self, now: Time) -> Census {
         let mut census = Census::default();
         for key in &self.known.keys {
-            let project = self.known.projects.get(key.project).map_or(&[][..], |project| &project.blocks);
+            let project = self
+                .known
+                .projects
+                .get(key.project)
+                .map_or(&[][..], |project| &project.blocks);
             let out = key.blocks.iter().chain(project).find(|known| {
                 !known.cleared && known.block.model.is_none() && known.block.until > now
             });
@@ -177,10 +185,13 @@ impl Pool {
     /// Applies an event. Doing so twice, or in another order, comes to the same.
     pub fn apply(&mut self, event: &Event, now: Time) {
         let touched = match &event.change {
-            Change::Blocked(subject, block) => self.known.write(*subject, event.stamp, block, false),
+            Change::Blocked(subject, block) => {
+                self.known.write(*subject, event.stamp, block, false)
+            }
             Change::Cleared(subject, block) => self.known.write(*subject, event.stamp, block, true),
             Change::CarrierLearned(key, surface, carrier) => {
-                self.known.learn_carrier(*key, *surface, event.stamp, *carrier);
+                self.known
+                    .learn_carrier(*key, *surface, event.stamp, *carrier);
                 Vec::new()
             }
             Change::ModelNamed(asked, named) => {
@@ -222,7 +233,9 @@ impl Pool {
                     .iter()
                     .find(|known| !known.cleared && known.block.same_subject(&block))
                     .map(|known| &known.block);
-                let strikes = before.and_then(|block| block.strikes).map_or(0, |n| n.saturating_add(u8::from(trial)));
+                let strikes = before
+                    .and_then(|block| block.strikes)
+                    .map_or(0, |n| n.saturating_add(u8::from(trial)));
                 block.strikes = Some(strikes);
                 block.since = before.map_or(now, |before| before.since);
                 block.until = now + next_trial(strikes);
@@ -233,11 +246,16 @@ impl Pool {
 
     /// The changes that a trial which was served comes to: what was tried holds no longer.
     pub(crate) fn cleared_by_trial(&self, key: &KeyInfo, ring: RingId) -> Vec<Change> {
-        let Some(ring) = self.rings.get(ring) else { return Vec::new() };
+        let Some(ring) = self.rings.get(ring) else {
+            return Vec::new();
+        };
         let mut changes = Vec::new();
         for subject in [Subject::Key(key.id), Subject::Project(key.project_id)] {
             for known in self.known.blocks(subject) {
-                if !known.cleared && known.block.strikes.is_some() && known.block.covers(ring.names(), ring.kind()) {
+                if !known.cleared
+                    && known.block.strikes.is_some()
+                    && known.block.covers(ring.names(), ring.kind())
+                {
                     changes.push(Change::Cleared(subject, known.block.clone()));
                 }
             }
@@ -266,7 +284,9 @@ impl Pool {
 
     /// Wakes whoever's time has come, and says whether anybody is awake that `want` admits.
     pub(crate) fn has_candidate(&mut self, ring: RingId, want: &Want<'_>, now: Time) -> bool {
-        let Some(ring) = self.rings.get_mut(ring) else { return false };
+        let Some(ring) = self.rings.get_mut(ring) else {
+            return false;
+        };
         ring.wake(&self.known, now);
         ring.choose(&self.known, want, now).is_some()
     }
@@ -301,8 +321,13 @@ impl Pool {
     /// The carrier that this key takes on this surface.
     pub(crate) fn carrier(&self, key: KeyId, surface: Surface) -> Carrier {
         let usual = Carrier::of(surface)[0];
-        let key = self.known.key_at.get(&key).and_then(|at| self.known.keys.get(*at));
-        key.and_then(|key| key.carriers.get(surface.index()).copied().flatten()).map_or(usual, |(_, carrier)| carrier)
+        let key = self
+            .known
+            .key_at
+            .get(&key)
+            .and_then(|at| self.known.keys.get(*at));
+        key.and_then(|key| key.carriers.get(surface.index()).copied().flatten())
+            .map_or(usual, |(_, carrier)| carrier)
     }
 
     /// Who comes back first in this ring, when, and what stands against it.
@@ -320,10 +345,15 @@ impl Pool {
     }
 
     fn postpone_trials(&mut self, key: &KeyInfo, ring: RingId, until: Time) {
-        let Some(ring) = self.rings.get(ring) else { return };
+        let Some(ring) = self.rings.get(ring) else {
+            return;
+        };
         for subject in [Subject::Key(key.id), Subject::Project(key.project_id)] {
             for known in self.known.blocks_mut(subject).into_iter().flatten() {
-                if !known.cleared && known.block.strikes.is_some() && known.block.covers(ring.names(), ring.kind()) {
+                if !known.cleared
+                    && known.block.strikes.is_some()
+                    && known.block.covers(ring.names(), ring.kind())
+                {
                     known.block.until = until;
                 }
             }
@@ -350,7 +380,10 @@ pub struct Census {
 
 impl Known {
     fn new(specs: &[KeySpec], before: Option<&Self>) -> Self {
-        let mut known = Self { epoch: before.map_or(0, |before| before.epoch + 1), ..Self::default() };
+        let mut known = Self {
+            epoch: before.map_or(0, |before| before.epoch + 1),
+            ..Self::default()
+        };
         if let Some(before) = before {
             known.named.clone_from(&before.named);
         }
@@ -368,13 +401,22 @@ impl Known {
             };
             let project_id = project_id(spec, id);
             let project = *known.project_at.entry(project_id).or_insert_with(|| {
-                let blocks = before.map(|before| before.blocks(Subject::Project(project_id)).to_vec());
-                known.projects.push(Project { groups: Vec::new(), blocks: blocks.unwrap_or_default() });
+                let blocks =
+                    before.map(|before| before.blocks(Subject::Project(project_id)).to_vec());
+                known.projects.push(Project {
+                    groups: Vec::new(),
+                    blocks: blocks.unwrap_or_default(),
+                });
                 known.projects.len() - 1
             });
             let level = level(spec.priority);
             let group = *groups.entry((project, level)).or_insert_with(|| {
-                known.groups.push(Group { project, level, weight: 1, keys: Vec::new() });
+                known.groups.push(Group {
+                    project,
+                    level,
+                    weight: 1,
+                    keys: Vec::new(),
+                });
                 if let Some(project) = known.projects.get_mut(project) {
                     project.groups.push(known.groups.len() - 1);
                 }
@@ -392,7 +434,10 @@ impl Known {
                 info: Arc::new(KeyInfo {
                     id,
                     text: spec.text.clone(),
-                    project: spec.project.as_deref().map_or_else(|| Arc::clone(&label), Arc::from),
+                    project: spec
+                        .project
+                        .as_deref()
+                        .map_or_else(|| Arc::clone(&label), Arc::from),
                     label,
                     project_id,
                 }),
@@ -410,18 +455,35 @@ impl Known {
     }
 
     /// What a key may do for these models and this kind, its project left aside.
-    pub(crate) fn key_state(&self, key: usize, names: [Option<&str>; 2], kind: Kind, now: Time) -> State {
-        let Some(key) = self.keys.get(key) else { return State::Never };
+    pub(crate) fn key_state(
+        &self,
+        key: usize,
+        names: [Option<&str>; 2],
+        kind: Kind,
+        now: Time,
+    ) -> State {
+        let Some(key) = self.keys.get(key) else {
+            return State::Never;
+        };
         let allowed = key.models.is_empty()
-            || names[0].is_none_or(|model| key.models.iter().any(|pattern| matches(pattern, model)));
+            || names[0]
+                .is_none_or(|model| key.models.iter().any(|pattern| matches(pattern, model)));
         if !key.enabled || !allowed {
             return State::Never;
         }
         state(&key.blocks, names, kind, now)
     }
 
-    pub(crate) fn project_state(&self, project: usize, names: [Option<&str>; 2], kind: Kind, now: Time) -> State {
-        self.projects.get(project).map_or(State::Never, |project| state(&project.blocks, names, kind, now))
+    pub(crate) fn project_state(
+        &self,
+        project: usize,
+        names: [Option<&str>; 2],
+        kind: Kind,
+        now: Time,
+    ) -> State {
+        self.projects.get(project).map_or(State::Never, |project| {
+            state(&project.blocks, names, kind, now)
+        })
     }
 
     pub(crate) fn name_of(&self, model: &str) -> Option<&Arc<str>> {
@@ -430,10 +492,16 @@ impl Known {
 
     fn blocks(&self, subject: Subject) -> &[Known1] {
         let found = match subject {
-            Subject::Key(id) => self.key_at.get(&id).and_then(|at| self.keys.get(*at)).map(|key| &key.blocks),
-            Subject::Project(id) => {
-                self.project_at.get(&id).and_then(|at| self.projects.get(*at)).map(|project| &project.blocks)
-            }
+            Subject::Key(id) => self
+                .key_at
+                .get(&id)
+                .and_then(|at| self.keys.get(*at))
+                .map(|key| &key.blocks),
+            Subject::Project(id) => self
+                .project_at
+                .get(&id)
+                .and_then(|at| self.projects.get(*at))
+                .map(|project| &project.blocks),
         };
         found.map_or(&[], |blocks| blocks)
     }
@@ -441,22 +509,43 @@ impl Known {
     fn blocks_mut(&mut self, subject: Subject) -> Option<&mut Vec<Known1>> {
         match subject {
             Subject::Key(id) => Some(&mut self.keys.get_mut(*self.key_at.get(&id)?)?.blocks),
-            Subject::Project(id) => Some(&mut self.projects.get_mut(*self.project_at.get(&id)?)?.blocks),
+            Subject::Project(id) => {
+                Some(&mut self.projects.get_mut(*self.project_at.get(&id)?)?.blocks)
+            }
         }
     }
 
     /// Writes a block down and says one key of each group that it concerns.
-    fn write(&mut self, subject: Subject, stamp: Stamp, block: &Block, cleared: bool) -> Vec<usize> {
-        let Some(blocks) = self.blocks_mut(subject) else { return Vec::new() };
-        let fresh = Known1 { stamp, block: block.clone(), cleared };
-        match blocks.iter_mut().find(|known| known.block.same_subject(block)) {
+    fn write(
+        &mut self,
+        subject: Subject,
+        stamp: Stamp,
+        block: &Block,
+        cleared: bool,
+    ) -> Vec<usize> {
+        let Some(blocks) = self.blocks_mut(subject) else {
+            return Vec::new();
+        };
+        let fresh = Known1 {
+            stamp,
+            block: block.clone(),
+            cleared,
+        };
+        match blocks
+            .iter_mut()
+            .find(|known| known.block.same_subject(block))
+        {
             Some(known) if known.stamp >= stamp => return Vec::new(),
             Some(known) => *known = fresh,
             None => {
                 // What ended an hour before this is of no use even to late news.
-                blocks.retain(|known| known.block.strikes.is_some() && !known.cleared || known.block.until + REMEMBERED > stamp.at);
+                blocks.retain(|known| {
+                    known.block.strikes.is_some() && !known.cleared
+                        || known.block.until + REMEMBERED > stamp.at
+                });
                 if blocks.len() >= MAX_BLOCKS
-                    && let Some(oldest) = (0..blocks.len()).min_by_key(|at| blocks.get(*at).map(|known| known.block.until))
+                    && let Some(oldest) = (0..blocks.len())
+                        .min_by_key(|at| blocks.get(*at).map(|known| known.block.until))
                 {
                     blocks.swap_remove(oldest);
                 }
@@ -466,15 +555,23 @@ impl Known {
         match subject {
             Subject::Key(id) => self.key_at.get(&id).copied().into_iter().collect(),
             Subject::Project(id) => {
-                let project = self.project_at.get(&id).and_then(|at| self.projects.get(*at));
+                let project = self
+                    .project_at
+                    .get(&id)
+                    .and_then(|at| self.projects.get(*at));
                 let groups = project.map_or(&[][..], |project| &project.groups);
-                groups.iter().filter_map(|group| self.groups.get(*group)?.keys.first().copied()).collect()
+                groups
+                    .iter()
+                    .filter_map(|group| self.groups.get(*group)?.keys.first().copied())
+                    .collect()
             }
         }
     }
 
     fn learn_carrier(&mut self, key: KeyId, surface: Surface, stamp: Stamp, carrier: Carrier) {
-        let Some(key) = self.key_at.get(&key).and_then(|at| self.keys.get_mut(*at)) else { return };
+        let Some(key) = self.key_at.get(&key).and_then(|at| self.keys.get_mut(*at)) else {
+            return;
+        };
         if let Some(slot) = key.carriers.get_mut(surface.index())
             && slot.is_none_or(|(known, _)| known < stamp)
         {
@@ -484,10 +581,14 @@ impl Known {
 
     fn learn_name(&mut self, asked: &Arc<str>, stamp: Stamp, named: &Arc<str>) -> bool {
         let known = self.named.get(asked);
-        if known.is_some_and(|(known, _)| *known >= stamp) || known.is_none() && self.named.len() >= MAX_NAMES {
+        if known.is_some_and(|(known, _)| *known >= stamp)
+            || known.is_none() && self.named.len() >= MAX_NAMES
+        {
             return false;
         }
-        let before = self.named.insert(Arc::clone(asked), (stamp, Arc::clone(named)));
+        let before = self
+            .named
+            .insert(Arc::clone(asked), (stamp, Arc::clone(named)));
         before.is_none_or(|(_, before)| before != *named)
     }
 
@@ -495,8 +596,15 @@ impl Known {
     fn latest_block(&self, group: u32, ring: &Ring) -> Option<Block> {
         let group = self.groups.get(group as usize)?;
         let project = self.projects.get(group.project)?;
-        let keys = group.keys.iter().take(MAX_ASKED).filter_map(|key| self.keys.get(*key));
-        let blocks = project.blocks.iter().chain(keys.flat_map(|key| &key.blocks));
+        let keys = group
+            .keys
+            .iter()
+            .take(MAX_ASKED)
+            .filter_map(|key| self.keys.get(*key));
+        let blocks = project
+            .blocks
+            .iter()
+            .chain(keys.flat_map(|key| &key.blocks));
         blocks
             .filter(|known| !known.cleared && known.block.covers(ring.names(), ring.kind()))
             .max_by_key(|known| known.block.until)
@@ -512,7 +620,10 @@ fn state(blocks: &[Known1], names: [Option<&str>; 2], kind: Kind, now: Time) -> 
             continue;
         }
         if block.until > now {
-            state = state.and(State::Asleep { until: block.until, open: block.strikes.is_some() });
+            state = state.and(State::Asleep {
+                until: block.until,
+                open: block.strikes.is_some(),
+            });
         } else if block.strikes.is_some() {
             state = state.and(State::Awake { trial: true });
         }
@@ -533,7 +644,9 @@ fn project_id(spec: &KeySpec, key: KeyId) -> ProjectId {
 /// Whether `pattern` fits, `*` standing for any run of characters.
 fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
     let mut last = None;
     for part in parts {
         if let Some(middle) = last.replace(part) {

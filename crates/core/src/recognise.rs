@@ -43,10 +43,19 @@ pub enum Destination {
 
 /// Reads `path_and_query` as it stood in the request line.
 #[must_use]
-pub fn recognise(method: &Method, path_and_query: &str, headers: &HeaderMap, base_path: &str) -> Destination {
-    let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+pub fn recognise(
+    method: &Method,
+    path_and_query: &str,
+    headers: &HeaderMap,
+    base_path: &str,
+) -> Destination {
+    let (path, query) = path_and_query
+        .split_once('?')
+        .unwrap_or((path_and_query, ""));
     let path = collapse_slashes(path);
-    let Some(path) = below(&path, base_path) else { return Destination::Nowhere };
+    let Some(path) = below(&path, base_path) else {
+        return Destination::Nowhere;
+    };
     if let Some(rest) = path.strip_prefix("/-/") {
         return Destination::Relay(rest.to_owned());
     }
@@ -59,10 +68,20 @@ pub fn recognise(method: &Method, path_and_query: &str, headers: &HeaderMap, bas
 fn upstream(method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Recognised {
     let query = without_credentials(query);
     if let Some(at) = path.find("/ws/google.") {
-        return plain(Surface::Live, Kind::Live, path.get(at..).unwrap_or(path).to_owned(), query, Repeat::WhenRefused);
+        return plain(
+            Surface::Live,
+            Kind::Live,
+            path.get(at..).unwrap_or(path).to_owned(),
+            query,
+            Repeat::WhenRefused,
+        );
     }
     let (version, rest) = split_version(path);
-    let repeat = if method == Method::GET || method == Method::HEAD { Repeat::Freely } else { Repeat::WhenRefused };
+    let repeat = if method == Method::GET || method == Method::HEAD {
+        Repeat::Freely
+    } else {
+        Repeat::WhenRefused
+    };
     if let Some(rest) = openai_path(version, rest, headers, &query) {
         return openai(method, version, rest, query, repeat);
     }
@@ -90,7 +109,9 @@ fn upstream(method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Re
     }
     let mut found = plain(Surface::Gemini, Kind::Other, target, query, repeat);
     if let Some((collection, call)) = rest.trim_start_matches('/').split_once('/') {
-        let (name, verb) = call.split_once(':').map_or((call, ""), |(name, verb)| (name, verb));
+        let (name, verb) = call
+            .split_once(':')
+            .map_or((call, ""), |(name, verb)| (name, verb));
         match collection {
             "models" if !name.is_empty() => found.model = Some(model_name(name)),
             "tunedModels" | "dynamic" if !verb.is_empty() => {
@@ -106,10 +127,14 @@ fn upstream(method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Re
 /// What the verb after the colon asks for.
 fn describe(found: &mut Recognised, verb: &str) {
     let (kind, repeat) = match verb {
-        "generateContent" | "streamGenerateContent" | "generateAnswer" | "generateText" | "generateMessage" => {
-            (Kind::Generate, Repeat::Freely)
+        "generateContent"
+        | "streamGenerateContent"
+        | "generateAnswer"
+        | "generateText"
+        | "generateMessage" => (Kind::Generate, Repeat::Freely),
+        "embedContent" | "batchEmbedContents" | "embedText" | "batchEmbedText" => {
+            (Kind::Embed, Repeat::Freely)
         }
-        "embedContent" | "batchEmbedContents" | "embedText" | "batchEmbedText" => (Kind::Embed, Repeat::Freely),
         "countTokens" | "countTextTokens" | "countMessageTokens" => (Kind::Count, Repeat::Freely),
         "batchGenerateContent" | "asyncBatchEmbedContent" => (Kind::Batch, Repeat::WhenRefused),
         "predict" | "predictLongRunning" => (Kind::Media, Repeat::WhenRefused),
@@ -119,17 +144,30 @@ fn describe(found: &mut Recognised, verb: &str) {
     found.repeat = repeat;
     if verb == "streamGenerateContent" {
         found.streams = true;
-        found.array = !query_pairs(&found.target).any(|(name, value)| matches!(&*name, "alt" | "$alt") && value == "sse");
+        found.array = !query_pairs(&found.target)
+            .any(|(name, value)| matches!(&*name, "alt" | "$alt") && value == "sse");
     }
 }
 
-fn openai(method: &Method, version: Option<&str>, rest: &str, query: String, repeat: Repeat) -> Recognised {
+fn openai(
+    method: &Method,
+    version: Option<&str>,
+    rest: &str,
+    query: String,
+    repeat: Repeat,
+) -> Recognised {
     // Google serves this surface on v1beta; `/v1/chat/completions` is how OpenAI's own base URL looks.
     let version = match version {
         Some(version) if version != "v1" => version,
         _ => "v1beta",
     };
-    let mut found = plain(Surface::OpenAi, Kind::Other, format!("/{version}/openai{rest}"), query, repeat);
+    let mut found = plain(
+        Surface::OpenAi,
+        Kind::Other,
+        format!("/{version}/openai{rest}"),
+        query,
+        repeat,
+    );
     if method == Method::POST {
         let (kind, repeat) = match rest {
             "/chat/completions" | "/completions" | "/responses" => (Kind::Generate, Repeat::Freely),
@@ -150,33 +188,66 @@ fn openai(method: &Method, version: Option<&str>, rest: &str, query: String, rep
 ///
 /// `/v1/models`, `/v1/files` and `/v1/batches` are in both APIs: they are OpenAI's only with a bearer
 /// token and neither an `x-goog-*` header nor `?key=`, since Google's newest SDKs speak `/v1` too.
-fn openai_path<'a>(version: Option<&str>, rest: &'a str, headers: &HeaderMap, query: &str) -> Option<&'a str> {
+fn openai_path<'a>(
+    version: Option<&str>,
+    rest: &'a str,
+    headers: &HeaderMap,
+    query: &str,
+) -> Option<&'a str> {
     if let Some(below) = rest.strip_prefix("/openai")
         && (below.is_empty() || below.starts_with('/'))
     {
         return Some(split_version(below).1);
     }
-    let first = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
-    if matches!(first, "chat" | "completions" | "embeddings" | "images" | "videos" | "audio" | "responses") {
+    let first = rest
+        .trim_start_matches('/')
+        .split('/')
+        .next()
+        .unwrap_or_default();
+    if matches!(
+        first,
+        "chat" | "completions" | "embeddings" | "images" | "videos" | "audio" | "responses"
+    ) {
         return Some(rest);
     }
     let shared = matches!(first, "models" | "files" | "batches") && !rest.contains(':');
     let bearer = headers
         .get(http::header::AUTHORIZATION)
-        .is_some_and(|value| value.as_bytes().get(..7).is_some_and(|b| b.eq_ignore_ascii_case(b"bearer ")));
-    let google = headers.keys().any(|name| name.as_str().starts_with("x-goog-"));
+        .is_some_and(|value| {
+            value
+                .as_bytes()
+                .get(..7)
+                .is_some_and(|b| b.eq_ignore_ascii_case(b"bearer "))
+        });
+    let google = headers
+        .keys()
+        .any(|name| name.as_str().starts_with("x-goog-"));
     // `query` has lost its `key=` already; a client that sent one left a mark.
     let keyed = query.starts_with(KEYED);
     (shared && matches!(version, None | Some("v1")) && bearer && !google && !keyed).then_some(rest)
 }
 
-fn plain(surface: Surface, kind: Kind, mut target: String, query: String, repeat: Repeat) -> Recognised {
+fn plain(
+    surface: Surface,
+    kind: Kind,
+    mut target: String,
+    query: String,
+    repeat: Repeat,
+) -> Recognised {
     let query = query.strip_prefix(KEYED).unwrap_or(&query);
     if !query.is_empty() {
         target.push('?');
         target.push_str(query);
     }
-    Recognised { surface, kind, model: None, streams: false, array: false, repeat, target }
+    Recognised {
+        surface,
+        kind,
+        model: None,
+        streams: false,
+        array: false,
+        repeat,
+        target,
+    }
 }
 
 /// Takes the version off the front, however often it stands there.
@@ -217,7 +288,11 @@ fn collapse_slashes(path: &str) -> Cow<'_, str> {
 
 fn below<'a>(path: &'a str, base_path: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(base_path.trim_end_matches('/'))?;
-    if rest.is_empty() { Some("/") } else { rest.starts_with('/').then_some(rest) }
+    if rest.is_empty() {
+        Some("/")
+    } else {
+        rest.starts_with('/').then_some(rest)
+    }
 }
 
 /// The query without what could be a credential, marked if there was a key in it.
@@ -242,12 +317,19 @@ fn without_credentials(query: &str) -> String {
 }
 
 /// The query's names and values, decoded.
-pub(crate) fn query_pairs(path_and_query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-    let query = path_and_query.split_once('?').map_or("", |(_, query)| query);
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(name), decode(value))
-    })
+pub(crate) fn query_pairs(
+    path_and_query: &str,
+) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    let query = path_and_query
+        .split_once('?')
+        .map_or("", |(_, query)| query);
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
 }
 
 fn model_name(segment: &str) -> Arc<str> {
@@ -288,7 +370,10 @@ mod tests {
     use super::*;
 
     fn see(method: Method, path: &str, headers: &[(&'static str, &'static str)]) -> Recognised {
-        let headers = headers.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect();
+        let headers = headers
+            .iter()
+            .map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap()))
+            .collect();
         match recognise(&method, path, &headers, "") {
             Destination::Upstream(found) => found,
             other => panic!("{other:?}"),
@@ -313,13 +398,22 @@ mod tests {
             "/v1/v1beta/models/gemini-2.5-flash:generateContent?%6bey=some-token&$access_token=x",
         ] {
             let found = check(path, "/v1beta/models/gemini-2.5-flash:generateContent");
-            assert_eq!((found.kind, found.model.as_deref()), (Kind::Generate, Some("gemini-2.5-flash")));
+            assert_eq!(
+                (found.kind, found.model.as_deref()),
+                (Kind::Generate, Some("gemini-2.5-flash"))
+            );
         }
         check("/v1/models/m:countTokens", "/v1/models/m:countTokens");
-        check("/v1beta/upload/v1beta/files?upload_id=7", "/upload/v1beta/files?upload_id=7");
+        check(
+            "/v1beta/upload/v1beta/files?upload_id=7",
+            "/upload/v1beta/files?upload_id=7",
+        );
         check("/upload/v1/files", "/upload/v1/files");
         check("/v2/somethingNew:frobnicate", "/v2/somethingNew:frobnicate");
-        check("//ws/google.ai.generativelanguage.v1beta.X", "/ws/google.ai.generativelanguage.v1beta.X");
+        check(
+            "//ws/google.ai.generativelanguage.v1beta.X",
+            "/ws/google.ai.generativelanguage.v1beta.X",
+        );
     }
 
     #[test]
@@ -334,35 +428,77 @@ mod tests {
             "/v1beta/openai/chat/completions?key=t",
         ] {
             let found = check(path, "/v1beta/openai/chat/completions");
-            assert_eq!((found.surface, found.kind, found.repeat), (Surface::OpenAi, Kind::Generate, Repeat::Freely));
+            assert_eq!(
+                (found.surface, found.kind, found.repeat),
+                (Surface::OpenAi, Kind::Generate, Repeat::Freely)
+            );
         }
     }
 
     #[test]
     fn shared_v1_names_are_openais_only_with_a_bearer_token_alone() {
         let bearer = ("authorization", "Bearer t");
-        assert_eq!(see(Method::GET, "/v1/models", &[bearer]).target, "/v1beta/openai/models");
+        assert_eq!(
+            see(Method::GET, "/v1/models", &[bearer]).target,
+            "/v1beta/openai/models"
+        );
         assert_eq!(see(Method::GET, "/v1/models", &[]).target, "/v1/models");
-        assert_eq!(see(Method::GET, "/v1/models", &[bearer, ("x-goog-api-key", "t")]).target, "/v1/models");
-        assert_eq!(see(Method::GET, "/v1/models?key=t", &[bearer]).target, "/v1/models");
-        assert_eq!(see(Method::GET, "/v1beta/models", &[bearer]).target, "/v1beta/models");
-        assert_eq!(see(Method::POST, "/v1/models/m:generateContent", &[bearer]).surface, Surface::Gemini);
+        assert_eq!(
+            see(
+                Method::GET,
+                "/v1/models",
+                &[bearer, ("x-goog-api-key", "t")]
+            )
+            .target,
+            "/v1/models"
+        );
+        assert_eq!(
+            see(Method::GET, "/v1/models?key=t", &[bearer]).target,
+            "/v1/models"
+        );
+        assert_eq!(
+            see(Method::GET, "/v1beta/models", &[bearer]).target,
+            "/v1beta/models"
+        );
+        assert_eq!(
+            see(Method::POST, "/v1/models/m:generateContent", &[bearer]).surface,
+            Surface::Gemini
+        );
     }
 
     #[test]
     fn a_stream_is_an_array_unless_it_is_asked_for_as_events() {
-        let sse = check("/v1beta/models/m:streamGenerateContent?alt=sse", "/v1beta/models/m:streamGenerateContent?alt=sse");
+        let sse = check(
+            "/v1beta/models/m:streamGenerateContent?alt=sse",
+            "/v1beta/models/m:streamGenerateContent?alt=sse",
+        );
         assert!(sse.streams && !sse.array);
-        let array = check("/v1beta/models/m:streamGenerateContent", "/v1beta/models/m:streamGenerateContent");
+        let array = check(
+            "/v1beta/models/m:streamGenerateContent",
+            "/v1beta/models/m:streamGenerateContent",
+        );
         assert!(array.streams && array.array);
     }
 
     #[test]
     fn what_creates_something_is_not_repeated_freely() {
-        for path in ["/v1beta/models/m:predictLongRunning", "/v1beta/files", "/v1beta/cachedContents", "/v1/videos", "/v1beta/unknown"] {
-            assert_eq!(see(Method::POST, path, &[]).repeat, Repeat::WhenRefused, "{path}");
+        for path in [
+            "/v1beta/models/m:predictLongRunning",
+            "/v1beta/files",
+            "/v1beta/cachedContents",
+            "/v1/videos",
+            "/v1beta/unknown",
+        ] {
+            assert_eq!(
+                see(Method::POST, path, &[]).repeat,
+                Repeat::WhenRefused,
+                "{path}"
+            );
         }
-        assert_eq!(see(Method::GET, "/v1beta/files/x", &[]).repeat, Repeat::Freely);
+        assert_eq!(
+            see(Method::GET, "/v1beta/files/x", &[]).repeat,
+            Repeat::Freely
+        );
     }
 
     #[test]
@@ -371,15 +507,31 @@ mod tests {
         let at = |path: &str| recognise(&Method::GET, path, &headers, "/ai/gemini/");
         assert_eq!(at("/ai/gemini/-/ready"), Destination::Relay("ready".into()));
         assert_eq!(at("/ai/geminix/v1beta/models"), Destination::Nowhere);
-        assert!(matches!(at("/ai/gemini/v1beta/models"), Destination::Upstream(found) if found.target == "/v1beta/models"));
+        assert!(
+            matches!(at("/ai/gemini/v1beta/models"), Destination::Upstream(found) if found.target == "/v1beta/models")
+        );
     }
 
     #[test]
     fn odd_paths_neither_panic_nor_smuggle_a_key() {
-        for path in ["", "/", "?", "/%", "/%zz?%=%", "/v1beta/models/%F0%28:generateContent", "/models/", "/v1", "/v1beta/models/:x"] {
+        for path in [
+            "",
+            "/",
+            "?",
+            "/%",
+            "/%zz?%=%",
+            "/v1beta/models/%F0%28:generateContent",
+            "/models/",
+            "/v1",
+            "/v1beta/models/:x",
+        ] {
             let found = see(Method::GET, path, &[]);
             assert!(!found.target.contains('\u{1}'), "{path}: {}", found.target);
         }
-        assert!(!see(Method::GET, "/v1/models?a=b&key=secret&c", &[]).target.contains("secret"));
+        assert!(
+            !see(Method::GET, "/v1/models?a=b&key=secret&c", &[])
+                .target
+                .contains("secret")
+        );
     }
 }

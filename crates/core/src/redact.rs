@@ -12,7 +12,11 @@ pub fn redact(body: &[u8], keys: &[&KeyText]) -> Option<Vec<u8>> {
     let mut out: Option<Vec<u8>> = None;
     for key in keys {
         let plain = key.expose();
-        for form in [plain.to_owned(), percent_encoded(plain), plain.replace('/', "\\/")] {
+        for form in [
+            plain.to_owned(),
+            percent_encoded(plain),
+            plain.replace('/', "\\/"),
+        ] {
             let current = out.as_deref().unwrap_or(body);
             if let Some(replaced) = replace(current, form.as_bytes()) {
                 out = Some(replaced);
@@ -46,7 +50,10 @@ fn without_named_keys(text: &[u8]) -> Option<Vec<u8>> {
     while let Some(at) = memchr::memmem::find(rest, mark) {
         let (head, tail) = rest.split_at(at + mark.len());
         out.extend_from_slice(head);
-        let end = tail.iter().position(|b| !(b.is_ascii_alphanumeric() || b"._-*[]".contains(b))).unwrap_or(tail.len());
+        let end = tail
+            .iter()
+            .position(|b| !(b.is_ascii_alphanumeric() || b"._-*[]".contains(b)))
+            .unwrap_or(tail.len());
         if end > 0 {
             out.extend_from_slice(MASK);
         }
@@ -79,14 +86,21 @@ mod tests {
         let key = KeyText::new("made/up+key").unwrap();
         let body = br#"{"a":"api_key:made/up+key","b":"made\/up+key","c":"?key=made%2Fup%2Bkey","d":"made/up+key"}"#;
         let text = String::from_utf8(redact(body, &[&key]).unwrap()).unwrap();
-        assert!(!text.contains("made") && text.contains(r#""d":"[key]""#), "{text}");
+        assert!(
+            !text.contains("made") && text.contains(r#""d":"[key]""#),
+            "{text}"
+        );
         assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
     }
 
     #[test]
     fn a_key_quoted_some_other_way_is_taken_out_too() {
         let key = KeyText::new("made-up").unwrap();
-        let text = redact(b"Consumer 'api_key:some.Other-key_1' has been suspended.", &[&key]).unwrap();
+        let text = redact(
+            b"Consumer 'api_key:some.Other-key_1' has been suspended.",
+            &[&key],
+        )
+        .unwrap();
         assert_eq!(text, b"Consumer 'api_key:[key]' has been suspended.");
         assert_eq!(redact(b"nothing here", &[&key]), None);
     }

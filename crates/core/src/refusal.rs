@@ -9,6 +9,7 @@ use crate::facts::Surface;
 use crate::google_error::Violation;
 use crate::time::Time;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why the relay answers by itself.
@@ -17,7 +18,7 @@ pub enum Refusal {
     /// Every project that the request may use is out of quota; the first is back at `back`.
     Quota {
         /// What was exceeded there.
-        violation: Option<Violation>,
+        violation: Option<Arc<Violation>>,
         /// The model asked for.
         model: Option<String>,
         /// Whether it was a quota a day.
@@ -28,7 +29,7 @@ pub enum Refusal {
     /// No project has any quota of this model.
     Tier {
         /// What was exceeded.
-        violation: Option<Violation>,
+        violation: Option<Arc<Violation>>,
         /// The model asked for.
         model: Option<String>,
         /// When it will be tried again.
@@ -124,7 +125,11 @@ impl Refusal {
         let message = self.message(wait);
         if surface == Surface::Interactions {
             let body = json!({"error": {"code": self.interactions_code(), "message": message}});
-            return Rendered { status, body: pretty(&body), retry_after: wait };
+            return Rendered {
+                status,
+                body: pretty(&body),
+                retry_after: wait,
+            };
         }
         let mut error = json!({"code": status, "message": message, "status": name});
         let details = self.details(wait);
@@ -137,7 +142,11 @@ impl Refusal {
         if array || surface == Surface::OpenAi {
             body = json!([body]);
         }
-        Rendered { status, body: pretty(&body), retry_after: wait }
+        Rendered {
+            status,
+            body: pretty(&body),
+            retry_after: wait,
+        }
     }
 
     const fn back(&self) -> Option<Time> {
@@ -172,12 +181,14 @@ impl Refusal {
     }
 
     fn message(&self, wait: Option<u64>) -> String {
-        let retry = wait.map_or_else(String::new, |seconds| format!("\nPlease retry in {seconds}s."));
+        let retry = wait.map_or_else(String::new, |seconds| {
+            format!("\nPlease retry in {seconds}s.")
+        });
         let model = |model: &Option<String>| model.clone().unwrap_or_else(|| "this model".into());
         match self {
             Self::Quota { violation, model: asked, .. } | Self::Tier { violation, model: asked, .. } => {
                 let zero = matches!(self, Self::Tier { .. });
-                format!("{EXCEEDED}{}{retry}", metric_line(violation.as_ref(), asked.as_deref(), zero))
+                format!("{EXCEEDED}{}{retry}", metric_line(violation.as_deref(), asked.as_deref(), zero))
             }
             Self::AllDead { counts, .. } => {
                 format!("gemini-relay has no usable key: {counts}. See the relay's log, and replace or mend its keys.{retry}")
@@ -207,18 +218,30 @@ impl Refusal {
     }
 
     fn details(&self, wait: Option<u64>) -> Vec<Value> {
-        let (Self::Quota { violation, model, .. } | Self::Tier { violation, model, .. }) = self else {
+        let (Self::Quota {
+            violation, model, ..
+        }
+        | Self::Tier {
+            violation, model, ..
+        }) = self
+        else {
             return Vec::new();
         };
         let mut details = vec![json!({
             "@type": "type.googleapis.com/google.rpc.Help",
             "links": [{"description": "Learn more about Gemini API quotas", "url": "https://ai.google.dev/gemini-api/docs/rate-limits"}],
         })];
-        if let Some(violation) = violation.as_ref().filter(|violation| !violation.quota_id.is_empty()) {
+        if let Some(violation) = violation
+            .as_ref()
+            .filter(|violation| !violation.quota_id.is_empty())
+        {
             let mut shown = json!({"quotaMetric": violation.metric, "quotaId": violation.quota_id});
             if let Some(shown) = shown.as_object_mut() {
                 if let Some(model) = violation.model.as_ref().or(model.as_ref()) {
-                    shown.insert("quotaDimensions".into(), json!({"location": "global", "model": model}));
+                    shown.insert(
+                        "quotaDimensions".into(),
+                        json!({"location": "global", "model": model}),
+                    );
                 }
                 if let Some(value) = violation.value.filter(|value| *value > 0) {
                     shown.insert("quotaValue".into(), json!(value.to_string()));
@@ -248,19 +271,30 @@ impl Refusal {
 
 /// Google's own line, which gemini-cli looks for: `limit: 0` there means "never".
 fn metric_line(violation: Option<&Violation>, model: Option<&str>, zero: bool) -> String {
-    let Some(violation) = violation.filter(|violation| !violation.metric.is_empty()) else { return String::new() };
+    let Some(violation) = violation.filter(|violation| !violation.metric.is_empty()) else {
+        return String::new();
+    };
     let limit = match violation.value {
         _ if zero => ", limit: 0".to_owned(),
         Some(value) => format!(", limit: {value}"),
         None => String::new(),
     };
-    let model = violation.model.as_deref().or(model).map_or_else(String::new, |model| format!(", model: {model}"));
-    format!("\n* Quota exceeded for metric: {}{limit}{model}", violation.metric)
+    let model = violation
+        .model
+        .as_deref()
+        .or(model)
+        .map_or_else(String::new, |model| format!(", model: {model}"));
+    format!(
+        "\n* Quota exceeded for metric: {}{limit}{model}",
+        violation.metric
+    )
 }
 
 /// Rounded up: a client that comes back too early is refused again.
 fn whole_seconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1)
+    u64::try_from(duration.as_millis().div_ceil(1000))
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 fn pretty(value: &Value) -> String {
@@ -277,13 +311,14 @@ mod tests {
 
     fn quota() -> Refusal {
         Refusal::Quota {
-            violation: Some(Violation {
-                metric: "generativelanguage.googleapis.com/generate_content_free_tier_requests".into(),
+            violation: Some(Arc::new(Violation {
+                metric: "generativelanguage.googleapis.com/generate_content_free_tier_requests"
+                    .into(),
                 quota_id: "GenerateRequestsPerMinutePerProjectPerModel-FreeTier".into(),
                 model: Some("gemini-2.5-flash".into()),
                 value: Some(10),
                 dimensions: true,
-            }),
+            })),
             model: Some("gemini-2.5-flash".into()),
             day: false,
             back: Time::from_millis(12_001),
@@ -292,12 +327,26 @@ mod tests {
 
     #[test]
     fn a_quota_refusal_reads_like_googles_and_tells_the_true_time() {
-        for (surface, array) in [(Surface::Gemini, false), (Surface::Gemini, true), (Surface::OpenAi, false)] {
+        for (surface, array) in [
+            (Surface::Gemini, false),
+            (Surface::Gemini, true),
+            (Surface::OpenAi, false),
+        ] {
             let rendered = quota().render(surface, array, Time::from_millis(1000));
-            assert_eq!(rendered.body.starts_with('['), array || surface == Surface::OpenAi);
+            assert_eq!(
+                rendered.body.starts_with('['),
+                array || surface == Surface::OpenAi
+            );
             let error = GoogleError::parse(rendered.body.as_bytes());
-            assert_eq!((error.code, error.status.as_str()), (Some(429), "RESOURCE_EXHAUSTED"));
-            assert!(error.message.ends_with("Please retry in 12s."), "{}", error.message);
+            assert_eq!(
+                (error.code, error.status.as_str()),
+                (Some(429), "RESOURCE_EXHAUSTED")
+            );
+            assert!(
+                error.message.ends_with("Please retry in 12s."),
+                "{}",
+                error.message
+            );
             assert_eq!(error.retry_delay, Some(Duration::from_secs(12)));
             assert_eq!(error.violations[0].value, Some(10));
             assert_eq!(rendered.retry_after, Some(12));
@@ -314,7 +363,10 @@ mod tests {
 
     #[test]
     fn a_pool_of_dead_keys_is_503_and_never_401() {
-        let refusal = Refusal::AllDead { counts: "2 not valid".into(), back: None };
+        let refusal = Refusal::AllDead {
+            counts: "2 not valid".into(),
+            back: None,
+        };
         let rendered = refusal.render(Surface::Gemini, false, Time::ZERO);
         assert_eq!(rendered.status, 503);
         assert!(rendered.body.contains("2 not valid"));

@@ -65,8 +65,17 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    fn new(known: &Known, strategy: Strategy, model: Option<&Arc<str>>, kind: Kind, now: Time) -> Self {
-        let groups = Rotation::new(strategy, known.groups.iter().map(|group| (group.level, group.weight)));
+    fn new(
+        known: &Known,
+        strategy: Strategy,
+        model: Option<&Arc<str>>,
+        kind: Kind,
+        now: Time,
+    ) -> Self {
+        let groups = Rotation::new(
+            strategy,
+            known.groups.iter().map(|group| (group.level, group.weight)),
+        );
         let mut ring = Self {
             model: model.cloned(),
             counted: model.and_then(|model| known.name_of(model)).cloned(),
@@ -152,12 +161,20 @@ impl Ring {
         }
     }
 
-    fn preferred(&mut self, known: &Known, project: usize, want: &Want<'_>, now: Time) -> Option<Pick> {
+    fn preferred(
+        &mut self,
+        known: &Known,
+        project: usize,
+        want: &Want<'_>,
+        now: Time,
+    ) -> Option<Pick> {
         let groups = &known.projects.get(project)?.groups;
         groups.iter().find_map(|group| {
             let group = u32::try_from(*group).ok()?;
             let awake = self.groups.state(group) == State::Awake { trial: false };
-            awake.then(|| self.in_group(known, group, want, now)).flatten()
+            awake
+                .then(|| self.in_group(known, group, want, now))
+                .flatten()
         })
     }
 
@@ -168,17 +185,29 @@ impl Ring {
         }
         let names = [self.model.as_deref(), self.counted.as_deref()];
         let kind = self.kind;
-        let project_trial = known.project_state(keys.project, names, kind, now) == State::Awake { trial: true };
+        let project_trial =
+            known.project_state(keys.project, names, kind, now) == State::Awake { trial: true };
         let pick = |slot: u32, key: usize| {
-            let trial = project_trial || known.key_state(key, names, kind, now) == State::Awake { trial: true };
-            (!want.tried_keys.contains(&key) && (want.replayable || !trial)).then_some(Pick { group, key, slot, trial })
+            let trial = project_trial
+                || known.key_state(key, names, kind, now) == State::Awake { trial: true };
+            (!want.tried_keys.contains(&key) && (want.replayable || !trial)).then_some(Pick {
+                group,
+                key,
+                slot,
+                trial,
+            })
         };
         if let [key] = keys.keys[..] {
             return pick(0, key);
         }
-        let rotation = self.keys.entry(group).or_insert_with(|| key_rotation(known, self.strategy, &keys.keys));
+        let rotation = self
+            .keys
+            .entry(group)
+            .or_insert_with(|| key_rotation(known, self.strategy, &keys.keys));
         settle(rotation, known, &keys.keys, names, kind, now);
-        rotation.awake().find_map(|slot| pick(slot, *keys.keys.get(slot as usize)?))
+        rotation
+            .awake()
+            .find_map(|slot| pick(slot, *keys.keys.get(slot as usize)?))
     }
 
     fn refresh_all(&mut self, known: &Known, now: Time) {
@@ -189,21 +218,32 @@ impl Ring {
     }
 
     fn refresh_group(&mut self, known: &Known, group: u32, now: Time) {
-        let Some(members) = known.groups.get(group as usize) else { return };
+        let Some(members) = known.groups.get(group as usize) else {
+            return;
+        };
         let names = [self.model.as_deref(), self.counted.as_deref()];
         let project = known.project_state(members.project, names, self.kind, now);
         let keys = if let Some(rotation) = self.keys.get_mut(&group) {
             settle(rotation, known, &members.keys, names, self.kind, now);
             rotation.overall()
         } else {
-            overall(members.keys.iter().map(|key| known.key_state(*key, names, self.kind, now)))
+            overall(
+                members
+                    .keys
+                    .iter()
+                    .map(|key| known.key_state(*key, names, self.kind, now)),
+            )
         };
         self.groups.set(group, project.and(keys));
     }
 
     fn refresh_key(&mut self, known: &Known, key: usize, now: Time) {
-        let Some(key_known) = known.keys.get(key) else { return };
-        let Ok(group) = u32::try_from(key_known.group) else { return };
+        let Some(key_known) = known.keys.get(key) else {
+            return;
+        };
+        let Ok(group) = u32::try_from(key_known.group) else {
+            return;
+        };
         let names = [self.model.as_deref(), self.counted.as_deref()];
         if let Some(rotation) = self.keys.get_mut(&group) {
             rotation.set(key_known.slot, known.key_state(key, names, self.kind, now));
@@ -214,15 +254,30 @@ impl Ring {
 
 /// A rotation over a group's keys, all of them still to be settled.
 fn key_rotation(known: &Known, strategy: Strategy, keys: &[usize]) -> Rotation {
-    let weights = keys.iter().map(|key| (0, known.keys.get(*key).map_or(1, |key| key.weight)));
+    let weights = keys
+        .iter()
+        .map(|key| (0, known.keys.get(*key).map_or(1, |key| key.weight)));
     let mut rotation = Rotation::new(strategy, weights);
     for slot in 0..keys.len() {
-        rotation.set(u32::try_from(slot).unwrap_or(u32::MAX), State::Asleep { until: Time::ZERO, open: false });
+        rotation.set(
+            u32::try_from(slot).unwrap_or(u32::MAX),
+            State::Asleep {
+                until: Time::ZERO,
+                open: false,
+            },
+        );
     }
     rotation
 }
 
-fn settle(rotation: &mut Rotation, known: &Known, keys: &[usize], names: [Option<&str>; 2], kind: Kind, now: Time) {
+fn settle(
+    rotation: &mut Rotation,
+    known: &Known,
+    keys: &[usize],
+    names: [Option<&str>; 2],
+    kind: Kind,
+    now: Time,
+) {
     while let Some(slot) = rotation.due(now) {
         let key = keys.get(slot as usize).copied().unwrap_or(usize::MAX);
         rotation.set(slot, known.key_state(key, names, kind, now));
@@ -238,7 +293,11 @@ fn overall(states: impl Iterator<Item = State>) -> State {
             (State::Never, other) | (other, State::Never) => other,
             (State::Awake { trial }, _) | (_, State::Awake { trial }) => State::Awake { trial },
             (State::Asleep { until: a, open: x }, State::Asleep { until: b, open: y }) => {
-                if a <= b { State::Asleep { until: a, open: x } } else { State::Asleep { until: b, open: y } }
+                if a <= b {
+                    State::Asleep { until: a, open: x }
+                } else {
+                    State::Asleep { until: b, open: y }
+                }
             }
         };
     }
@@ -257,7 +316,13 @@ pub(crate) struct Rings {
 
 impl Rings {
     pub(crate) fn new(strategy: Strategy) -> Self {
-        Self { strategy, rings: Vec::new(), at: HashMap::new(), serial: 0, clock: 0 }
+        Self {
+            strategy,
+            rings: Vec::new(),
+            at: HashMap::new(),
+            serial: 0,
+            clock: 0,
+        }
     }
 
     /// Drops every ring: the keys are others now.
@@ -279,18 +344,33 @@ impl Rings {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (RingId, &Ring)> {
         self.rings.iter().enumerate().filter_map(|(at, ring)| {
             let (serial, ring) = ring.as_ref()?;
-            Some((RingId { at: u32::try_from(at).ok()?, serial: *serial }, ring))
+            Some((
+                RingId {
+                    at: u32::try_from(at).ok()?,
+                    serial: *serial,
+                },
+                ring,
+            ))
         })
     }
 
-    pub(crate) fn find(&mut self, known: &Known, model: Option<&Arc<str>>, kind: Kind, now: Time) -> RingId {
+    pub(crate) fn find(
+        &mut self,
+        known: &Known,
+        model: Option<&Arc<str>>,
+        kind: Kind,
+        now: Time,
+    ) -> RingId {
         self.clock += 1;
         let name = (model.cloned(), kind);
         if let Some(&at) = self.at.get(&name)
             && let Some((serial, ring)) = self.rings.get_mut(at as usize).and_then(Option::as_mut)
         {
             ring.used = self.clock;
-            return RingId { at, serial: *serial };
+            return RingId {
+                at,
+                serial: *serial,
+            };
         }
         let mut ring = Ring::new(known, self.strategy, model, kind, now);
         ring.used = self.clock;
@@ -299,13 +379,16 @@ impl Rings {
         let at = u32::try_from(place).unwrap_or(u32::MAX);
         if place == self.rings.len() {
             self.rings.push(Some((self.serial, ring)));
-        } else if let Some(slot) = self.rings.get_mut(place) {
-            if let Some((_, old)) = slot.replace((self.serial, ring)) {
-                self.at.remove(&(old.model, old.kind));
-            }
+        } else if let Some(slot) = self.rings.get_mut(place)
+            && let Some((_, old)) = slot.replace((self.serial, ring))
+        {
+            self.at.remove(&(old.model, old.kind));
         }
         self.at.insert(name, at);
-        RingId { at, serial: self.serial }
+        RingId {
+            at,
+            serial: self.serial,
+        }
     }
 
     /// Where a new ring goes: a new place, or that of the idle ring used longest ago.

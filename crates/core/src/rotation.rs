@@ -31,7 +31,10 @@ impl State {
             (Self::Never, _) | (_, Self::Never) => Self::Never,
             (Self::Awake { trial: a }, Self::Awake { trial: b }) => Self::Awake { trial: a || b },
             (Self::Asleep { until: a, open: x }, Self::Asleep { until: b, open: y }) => {
-                Self::Asleep { until: a.max(b), open: x || y }
+                Self::Asleep {
+                    until: a.max(b),
+                    open: x || y,
+                }
             }
             (asleep @ Self::Asleep { .. }, _) | (_, asleep @ Self::Asleep { .. }) => asleep,
         }
@@ -73,20 +76,39 @@ impl Rotation {
                 state: State::Never,
             })
             .collect();
-        let levels = items.iter().map(|item| item.level as usize + 1).max().unwrap_or(0);
-        Self { strategy, items, awake: BTreeSet::new(), asleep: BTreeSet::new(), open: BTreeSet::new(), clocks: vec![0; levels] }
+        let levels = items
+            .iter()
+            .map(|item| item.level as usize + 1)
+            .max()
+            .unwrap_or(0);
+        Self {
+            strategy,
+            items,
+            awake: BTreeSet::new(),
+            asleep: BTreeSet::new(),
+            open: BTreeSet::new(),
+            clocks: vec![0; levels],
+        }
     }
 
     /// Says what an item may do from now on.
     pub(crate) fn set(&mut self, slot: u32, state: State) {
-        let Some(item) = self.items.get(slot as usize) else { return };
+        let Some(item) = self.items.get(slot as usize) else {
+            return;
+        };
         if item.state == state {
             return;
         }
         let was_awake = matches!(item.state, State::Awake { .. });
         self.remove(slot);
-        let clock = self.clocks.get(item_level(&self.items, slot)).copied().unwrap_or_default();
-        let Some(item) = self.items.get_mut(slot as usize) else { return };
+        let clock = self
+            .clocks
+            .get(item_level(&self.items, slot))
+            .copied()
+            .unwrap_or_default();
+        let Some(item) = self.items.get_mut(slot as usize) else {
+            return;
+        };
         item.state = state;
         if !was_awake && self.strategy != Strategy::FillFirst {
             item.pass = item.pass.max(clock);
@@ -100,12 +122,18 @@ impl Rotation {
     }
 
     pub(crate) fn state(&self, slot: u32) -> State {
-        self.items.get(slot as usize).map_or(State::Never, |item| item.state)
+        self.items
+            .get(slot as usize)
+            .map_or(State::Never, |item| item.state)
     }
 
     /// The next item whose sleep is over, if any; the caller must [`set`](Self::set) it.
     pub(crate) fn due(&self, now: Time) -> Option<u32> {
-        let due = |set: &BTreeSet<(Time, u32)>| set.first().filter(|(until, _)| *until <= now).map(|(_, slot)| *slot);
+        let due = |set: &BTreeSet<(Time, u32)>| {
+            set.first()
+                .filter(|(until, _)| *until <= now)
+                .map(|(_, slot)| *slot)
+        };
         due(&self.asleep).or_else(|| due(&self.open))
     }
 
@@ -127,7 +155,10 @@ impl Rotation {
         match (self.first_back(), self.first_trial()) {
             (Some((until, _)), None) => State::Asleep { until, open: false },
             (None, Some((until, _))) => State::Asleep { until, open: true },
-            (Some((back, _)), Some((trial, _))) => State::Asleep { until: back.min(trial), open: trial < back },
+            (Some((back, _)), Some((trial, _))) => State::Asleep {
+                until: back.min(trial),
+                open: trial < back,
+            },
             (None, None) => State::Never,
         }
     }
@@ -165,7 +196,9 @@ impl Rotation {
     }
 
     fn remove(&mut self, slot: u32) {
-        let Some(item) = self.items.get(slot as usize) else { return };
+        let Some(item) = self.items.get(slot as usize) else {
+            return;
+        };
         match item.state {
             State::Awake { .. } => drop(self.awake.remove(&item.rank(slot))),
             State::Asleep { until, open: false } => drop(self.asleep.remove(&(until, slot))),
@@ -175,7 +208,9 @@ impl Rotation {
     }
 
     fn insert(&mut self, slot: u32) {
-        let Some(item) = self.items.get(slot as usize) else { return };
+        let Some(item) = self.items.get(slot as usize) else {
+            return;
+        };
         match item.state {
             State::Awake { .. } => drop(self.awake.insert(item.rank(slot))),
             State::Asleep { until, open: false } => drop(self.asleep.insert((until, slot))),
@@ -192,7 +227,9 @@ impl Item {
 }
 
 fn item_level(items: &[Item], slot: u32) -> usize {
-    items.get(slot as usize).map_or(0, |item| item.level as usize)
+    items
+        .get(slot as usize)
+        .map_or(0, |item| item.level as usize)
 }
 
 /// Divides evenly enough for weights up to a million; 2³² turns of weight 1 fit before it saturates.
@@ -241,7 +278,13 @@ mod tests {
         let mut rotation = with(Strategy::RoundRobin, &[(1, 1), (0, 1), (0, 1)]);
         assert_eq!(turns(&mut rotation, 3), [1, 2, 1]);
         for slot in [1, 2] {
-            rotation.set(slot, State::Asleep { until: Time::from_millis(5), open: false });
+            rotation.set(
+                slot,
+                State::Asleep {
+                    until: Time::from_millis(5),
+                    open: false,
+                },
+            );
         }
         assert_eq!(turns(&mut rotation, 2), [0, 0]);
     }
@@ -249,13 +292,22 @@ mod tests {
     #[test]
     fn who_slept_goes_on_with_the_others() {
         let mut rotation = with(Strategy::RoundRobin, &[(0, 1); 2]);
-        rotation.set(0, State::Asleep { until: Time::from_millis(5), open: false });
+        rotation.set(
+            0,
+            State::Asleep {
+                until: Time::from_millis(5),
+                open: false,
+            },
+        );
         turns(&mut rotation, 10);
         assert_eq!(rotation.due(Time::from_millis(4)), None);
         assert_eq!(rotation.due(Time::from_millis(5)), Some(0));
         rotation.set(0, AWAKE);
         let taken = turns(&mut rotation, 6);
-        assert!((3..=4).contains(&taken.iter().filter(|slot| **slot == 0).count()), "{taken:?}");
+        assert!(
+            (3..=4).contains(&taken.iter().filter(|slot| **slot == 0).count()),
+            "{taken:?}"
+        );
     }
 
     #[test]

@@ -64,7 +64,10 @@ enum Place {
     Key,
     Value,
     /// In a string, which is a key or a value.
-    String { key: bool, escaped: bool },
+    String {
+        key: bool,
+        escaped: bool,
+    },
     /// Nothing more to find.
     Done,
 }
@@ -111,7 +114,10 @@ impl Scanner {
                     let start = at;
                     if escaped {
                         at += 1;
-                        self.place = Place::String { key, escaped: false };
+                        self.place = Place::String {
+                            key,
+                            escaped: false,
+                        };
                         self.in_string(piece, start, at, &mut unhashed);
                         continue;
                     }
@@ -143,14 +149,18 @@ impl Scanner {
                     if !hashed_before && self.turns.hashing {
                         unhashed = at - 1;
                     } else if hashed_before && !self.turns.hashing {
-                        self.turns.hash.update(piece.get(unhashed..at).unwrap_or_default());
+                        self.turns
+                            .hash
+                            .update(piece.get(unhashed..at).unwrap_or_default());
                         self.turn_ends();
                     }
                 }
             }
         }
         if self.turns.hashing && unhashed < piece.len() {
-            self.turns.hash.update(piece.get(unhashed..).unwrap_or_default());
+            self.turns
+                .hash
+                .update(piece.get(unhashed..).unwrap_or_default());
         }
     }
 
@@ -171,12 +181,19 @@ impl Scanner {
                 self.wanted = self.wants_string(key);
                 self.text.clear();
                 self.string_length = 0;
-                self.place = Place::String { key, escaped: false };
+                self.place = Place::String {
+                    key,
+                    escaped: false,
+                };
             }
             b'{' | b'[' => self.open(byte == b'{'),
             b'}' | b']' => self.close(),
             b',' => {
-                self.place = if self.in_object() { Place::Key } else { Place::Value };
+                self.place = if self.in_object() {
+                    Place::Key
+                } else {
+                    Place::Value
+                };
                 if self.depth == 1 {
                     self.section = Section::Other;
                 }
@@ -197,7 +214,11 @@ impl Scanner {
         }
         self.depth += 1;
         let bit = 1 << self.depth;
-        if object { self.objects |= bit } else { self.objects &= !bit }
+        if object {
+            self.objects |= bit
+        } else {
+            self.objects &= !bit
+        }
         self.place = if object { Place::Key } else { Place::Value };
     }
 
@@ -228,14 +249,17 @@ impl Scanner {
     fn in_string(&mut self, piece: &[u8], from: usize, to: usize, unhashed: &mut usize) {
         let length = to - from;
         if self.wanted && self.text.len() + length <= MAX_TEXT {
-            self.text.extend_from_slice(piece.get(from..to).unwrap_or_default());
+            self.text
+                .extend_from_slice(piece.get(from..to).unwrap_or_default());
         } else if self.wanted && length > 0 {
             self.wanted = false;
         }
         let read = usize::try_from(self.string_length).unwrap_or(usize::MAX);
         if self.turns.hashing && read.saturating_add(length) > HASHED_STRING {
             let keep = HASHED_STRING.saturating_sub(read);
-            self.turns.hash.update(piece.get(*unhashed..from + keep).unwrap_or_default());
+            self.turns
+                .hash
+                .update(piece.get(*unhashed..from + keep).unwrap_or_default());
             *unhashed = to;
         }
         self.string_length += length as u64;
@@ -308,8 +332,15 @@ impl Section {
 
 /// The names under which search and maps tools go in requests, in both spellings that JSON allows.
 fn is_search(name: &str) -> bool {
-    let plain: String = name.chars().filter(|c| *c != '_').map(|c| c.to_ascii_lowercase()).collect();
-    matches!(plain.as_str(), "googlesearch" | "googlesearchretrieval" | "googlemaps" | "enterprisewebsearch")
+    let plain: String = name
+        .chars()
+        .filter(|c| *c != '_')
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    matches!(
+        plain.as_str(),
+        "googlesearch" | "googlesearchretrieval" | "googlemaps" | "enterprisewebsearch"
+    )
 }
 
 /// A string's bytes as text, `\u006d` and all.
@@ -346,7 +377,9 @@ mod tests {
         // However the network cut it, the same is found.
         for size in [1, 2, 3, 7, 64] {
             let mut pieces = Scanner::default();
-            body.as_bytes().chunks(size).for_each(|piece| pieces.feed(piece));
+            body.as_bytes()
+                .chunks(size)
+                .for_each(|piece| pieces.feed(piece));
             assert_eq!(pieces.found(), found, "in pieces of {size}");
         }
         found
@@ -354,12 +387,17 @@ mod tests {
 
     #[test]
     fn model_and_stream_are_the_bodys_own_and_not_those_of_its_parts() {
-        let found = scan(r#"{"messages":[{"role":"user","content":"\"model\":\"no\""}],"x":{"model":"no","stream":true},
-            "model":"models/gemini-2.5-flash","stream": true}"#);
+        let found = scan(
+            r#"{"messages":[{"role":"user","content":"\"model\":\"no\""}],"x":{"model":"no","stream":true},
+            "model":"models/gemini-2.5-flash","stream": true}"#,
+        );
         assert_eq!(found.model.as_deref(), Some("gemini-2.5-flash"));
         assert!(found.stream);
         assert!(!scan(r#"{"stream":false,"x":true}"#).stream);
-        assert_eq!(scan(r#"{"m\u006fdel":"\u0061b"}"#).model.as_deref(), Some("ab"));
+        assert_eq!(
+            scan(r#"{"m\u006fdel":"\u0061b"}"#).model.as_deref(),
+            Some("ab")
+        );
     }
 
     #[test]
@@ -367,31 +405,42 @@ mod tests {
         assert!(scan(r#"{"tools":[{"functionDeclarations":[]},{"googleSearch":{}}]}"#).grounded);
         assert!(scan(r#"{"tools":[{"google_maps":{}}]}"#).grounded);
         assert!(scan(r#"{"tools":[{"type":"google_search"}]}"#).grounded);
-        assert!(!scan(r#"{"tools":[{"functionDeclarations":[{"name":"googleSearch"}]}]}"#).grounded);
+        assert!(
+            !scan(r#"{"tools":[{"functionDeclarations":[{"name":"googleSearch"}]}]}"#).grounded
+        );
         assert!(!scan(r#"{"contents":[{"parts":[{"googleSearch":1}]}]}"#).grounded);
     }
 
     #[test]
     fn a_later_turn_finds_the_earlier_request() {
-        let first = scan(r#"{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}"#).conversation.unwrap();
+        let first = scan(r#"{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}"#)
+            .conversation
+            .unwrap();
         assert_eq!(first.earlier, None);
         let later = scan(
             r#"{"systemInstruction":{"parts":[]},"contents": [{"role":"user","parts":[{"text":"hi"}]} ,
               {"parts":[{"text":"hello"}],"role":"model"}, {"role":"user","parts":[{"text":"and?"}]}]}"#,
         );
         assert_eq!(later.conversation.unwrap().earlier, Some(first.whole));
-        let other = scan(r#"{"contents":[{"role":"user","parts":[{"text":"hi!"}]},{"role":"model","parts":[]},{"parts":[]}]}"#);
+        let other = scan(
+            r#"{"contents":[{"role":"user","parts":[{"text":"hi!"}]},{"role":"model","parts":[]},{"parts":[]}]}"#,
+        );
         assert_ne!(other.conversation.unwrap().earlier, Some(first.whole));
     }
 
     #[test]
     fn openai_turns_count_as_turns() {
-        let first = scan(r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"hi"}]}"#);
+        let first = scan(
+            r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"hi"}]}"#,
+        );
         let later = scan(
             r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"hi"},
             {"role":"assistant","content":"ho"},{"role":"user","content":"x"}]}"#,
         );
-        assert_eq!(later.conversation.unwrap().earlier, Some(first.conversation.unwrap().whole));
+        assert_eq!(
+            later.conversation.unwrap().earlier,
+            Some(first.conversation.unwrap().whole)
+        );
     }
 
     #[test]
@@ -405,13 +454,26 @@ mod tests {
         assert_ne!(hash(&"x".repeat(1024)), hash(&"x".repeat(1025)));
         // An escape at the border of what is hashed.
         for border in 1020..1030 {
-            scan(&body(&format!("{}\\n\\\"tail{}", "x".repeat(border), "z".repeat(50))));
+            scan(&body(&format!(
+                "{}\\n\\\"tail{}",
+                "x".repeat(border),
+                "z".repeat(50)
+            )));
         }
     }
 
     #[test]
     fn what_is_not_json_ends_the_scan_quietly() {
-        for body in ["", "plain text", "[1,2]", "]]}}", "{\"contents\":[[[{", "\"", "{\"a\":\"\\", "{,,:}"] {
+        for body in [
+            "",
+            "plain text",
+            "[1,2]",
+            "]]}}",
+            "{\"contents\":[[[{",
+            "\"",
+            "{\"a\":\"\\",
+            "{,,:}",
+        ] {
             scan(body);
         }
         scan(&"[".repeat(1000));

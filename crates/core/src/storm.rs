@@ -52,7 +52,13 @@ impl Storms {
     }
 
     /// A project got "Resource has been exhausted" and no more.
-    pub(crate) fn capacity(&mut self, model: Option<&Arc<str>>, kind: Kind, project: ProjectId, now: Time) {
+    pub(crate) fn capacity(
+        &mut self,
+        model: Option<&Arc<str>>,
+        kind: Kind,
+        project: ProjectId,
+        now: Time,
+    ) {
         self.said((model.cloned(), Some(kind)), project, now);
     }
 
@@ -77,13 +83,17 @@ impl Storms {
 
     fn said(&mut self, scope: (Option<Arc<str>>, Option<Kind>), project: ProjectId, now: Time) {
         if self.models.len() >= MAX_STORMS {
-            self.models.retain(|_, storm| storm.said.is_some_and(|(_, at)| now.since(at) < AGREE) || storm.until > now);
+            self.models.retain(|_, storm| {
+                storm.said.is_some_and(|(_, at)| now.since(at) < AGREE) || storm.until > now
+            });
         }
         if self.models.len() >= MAX_STORMS {
             return;
         }
         let storm = self.models.entry(scope).or_default();
-        let agrees = storm.said.is_some_and(|(other, at)| other != project && now.since(at) < AGREE);
+        let agrees = storm
+            .said
+            .is_some_and(|(other, at)| other != project && now.since(at) < AGREE);
         storm.said = Some((project, now));
         if agrees && storm.until <= now {
             storm.until = now + FIRST * (1 << storm.level.min(3));

@@ -45,7 +45,12 @@ impl Time {
     pub fn next_pacific_midnight(self) -> Self {
         let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
         let midnight = DateTime::from_timestamp_millis(millis)
-            .and_then(|utc| Los_Angeles.from_utc_datetime(&utc.naive_utc()).date_naive().checked_add_days(Days::new(1)))
+            .and_then(|utc| {
+                Los_Angeles
+                    .from_utc_datetime(&utc.naive_utc())
+                    .date_naive()
+                    .checked_add_days(Days::new(1))
+            })
             .and_then(|day| day.and_hms_opt(0, 0, 0))
             .and_then(|local| Los_Angeles.from_local_datetime(&local).earliest());
         match midnight {
@@ -60,7 +65,10 @@ impl Add<Duration> for Time {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -96,15 +104,29 @@ pub fn parse_span(text: &str) -> Option<Duration> {
 }
 
 /// `ms` before `m`: the longer name first.
-const UNITS: [(&str, f64); 7] =
-    [("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9), ("d", 86_400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
+const UNITS: [(&str, f64); 7] = [
+    ("ms", 1e-3),
+    ("us", 1e-6),
+    ("ns", 1e-9),
+    ("d", 86_400.0),
+    ("h", 3600.0),
+    ("m", 60.0),
+    ("s", 1.0),
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn at(text: &str) -> Time {
-        Time::from_millis(u64::try_from(DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis()).unwrap())
+        Time::from_millis(
+            u64::try_from(
+                DateTime::parse_from_rfc3339(text)
+                    .unwrap()
+                    .timestamp_millis(),
+            )
+            .unwrap(),
+        )
     }
 
     #[test]

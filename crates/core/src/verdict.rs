@@ -153,11 +153,17 @@ pub fn judge(facts: &Facts, outcome: &Outcome, now: Time) -> Verdict {
         Outcome::Silent => Meaning::Silent,
         Outcome::Refused { status, error } => return refused(facts, *status, error, now),
     };
-    Verdict { meaning, effect: None }
+    Verdict {
+        meaning,
+        effect: None,
+    }
 }
 
 fn refused(facts: &Facts, status: u16, error: &GoogleError, now: Time) -> Verdict {
-    let nothing = |meaning| Verdict { meaning, effect: None };
+    let nothing = |meaning| Verdict {
+        meaning,
+        effect: None,
+    };
     if is_egress_ban(status, error) {
         return nothing(Meaning::EgressBan);
     }
@@ -175,7 +181,9 @@ fn refused(facts: &Facts, status: u16, error: &GoogleError, now: Time) -> Verdic
         401 => nothing(Meaning::Carrier),
         400 | 403 if is_carrier(error) => nothing(Meaning::Carrier),
         400 if error.says("location is not supported") => nothing(Meaning::Location),
-        400 if error.says("thought signature") && !error.says("missing") => nothing(Meaning::Signature),
+        400 if error.says("thought signature") && !error.says("missing") => {
+            nothing(Meaning::Signature)
+        }
         403 | 404 if is_resource(error) => nothing(Meaning::NotOwner),
         404 if is_model(error) => Verdict {
             meaning: Meaning::ModelMissing,
@@ -206,23 +214,51 @@ fn refused(facts: &Facts, status: u16, error: &GoogleError, now: Time) -> Verdic
 
 fn quota(facts: &Facts, error: &GoogleError, now: Time) -> Verdict {
     let tier = error.says("free quota tier") || says_limit_zero(&error.message);
-    let zero = error.violations.iter().find(|violation| violation.is_zero());
-    let named = error.violations.iter().find_map(|violation| violation.model.clone());
+    let zero = error
+        .violations
+        .iter()
+        .find(|violation| violation.is_zero());
+    let named = error
+        .violations
+        .iter()
+        .find_map(|violation| violation.model.clone());
     let effect = |reason, until, kinds, violation: Option<&Violation>| {
-        let model = named.clone().or_else(|| facts.model.as_deref().map(str::to_owned));
+        let model = named
+            .clone()
+            .or_else(|| facts.model.as_deref().map(str::to_owned));
         Verdict {
             meaning: Meaning::Quota,
-            effect: Some(Effect { whose: Whose::Project, model, kinds, reason, until, violation: violation.cloned() }),
+            effect: Some(Effect {
+                whose: Whose::Project,
+                model,
+                kinds,
+                reason,
+                until,
+                violation: violation.cloned(),
+            }),
         }
     };
     if tier || zero.is_some() {
         let violation = zero.or(error.violations.first());
-        return effect(Reason::Tier, Until::TriedAgain, covered(facts.kind, violation), violation);
+        return effect(
+            Reason::Tier,
+            Until::TriedAgain,
+            covered(facts.kind, violation),
+            violation,
+        );
     }
-    if let Some((reason, until, violation)) =
-        error.violations.iter().map(|violation| window(violation, error, now)).max_by_key(|(_, until, _)| *until)
+    if let Some((reason, until, violation)) = error
+        .violations
+        .iter()
+        .map(|violation| window(violation, error, now))
+        .max_by_key(|(_, until, _)| *until)
     {
-        return effect(reason, Until::At(until), covered(facts.kind, Some(violation)), Some(violation));
+        return effect(
+            reason,
+            Until::At(until),
+            covered(facts.kind, Some(violation)),
+            Some(violation),
+        );
     }
     let only = Kinds::only(facts.kind);
     // The Interactions API says which window it was by its code, and no more.
@@ -231,20 +267,36 @@ fn quota(facts: &Facts, error: &GoogleError, now: Time) -> Verdict {
         "quota_exceeded" => Reason::QuotaDay,
         _ => Reason::Quota,
     } {
-        return effect(reason, Until::At(ends(reason, error.retry_delay, now)), only, None);
+        return effect(
+            reason,
+            Until::At(ends(reason, error.retry_delay, now)),
+            only,
+            None,
+        );
     }
     if error.says("Resource has been exhausted") && error.retry_delay.is_none() {
         let mut verdict = effect(Reason::Capacity, Until::At(now + CAPACITY), only, None);
         verdict.meaning = Meaning::Capacity;
         return verdict;
     }
-    effect(Reason::Quota, Until::At(ends(Reason::Quota, error.retry_delay, now)), only, None)
+    effect(
+        Reason::Quota,
+        Until::At(ends(Reason::Quota, error.retry_delay, now)),
+        only,
+        None,
+    )
 }
 
 /// Which window a violation is of, and when it ends.
-fn window<'a>(violation: &'a Violation, error: &GoogleError, now: Time) -> (Reason, Time, &'a Violation) {
+fn window<'a>(
+    violation: &'a Violation,
+    error: &GoogleError,
+    now: Time,
+) -> (Reason, Time, &'a Violation) {
     let says = |text: &str| {
-        [&violation.quota_id, &violation.metric].iter().any(|name| name.replace('_', "").to_ascii_lowercase().contains(text))
+        [&violation.quota_id, &violation.metric]
+            .iter()
+            .any(|name| name.replace('_', "").to_ascii_lowercase().contains(text))
     };
     let reason = if says("perday") || says("daily") {
         Reason::QuotaDay
@@ -281,7 +333,9 @@ fn covered(kind: Kind, violation: Option<&Violation>) -> Kinds {
     let metric = violation.metric.rsplit('/').next().unwrap_or_default();
     let general = metric.starts_with("generate_content") || metric.starts_with("generate_requests");
     let name = format!("{metric} {}", violation.quota_id).to_ascii_lowercase();
-    let search = ["ground", "search", "maps"].iter().any(|word| name.contains(word));
+    let search = ["ground", "search", "maps"]
+        .iter()
+        .any(|word| name.contains(word));
     match kind {
         Kind::Generate | Kind::Grounded if general && !search => Kinds::GENERATION,
         kind => Kinds::only(kind),
@@ -291,13 +345,22 @@ fn covered(kind: Kind, violation: Option<&Violation>) -> Kinds {
 fn is_egress_ban(status: u16, error: &GoogleError) -> bool {
     !error.structured
         && matches!(status, 403 | 429 | 503)
-        && ["automated queries", "unusual traffic"].iter().any(|text| error.says(text))
+        && ["automated queries", "unusual traffic"]
+            .iter()
+            .any(|text| error.says(text))
 }
 
 fn is_billing(error: &GoogleError) -> bool {
-    ["prepayment credits", "prepaid credit", "prepay credit", "spending cap", "spend cap", "spending limit"]
-        .iter()
-        .any(|text| error.says(text))
+    [
+        "prepayment credits",
+        "prepaid credit",
+        "prepay credit",
+        "spending cap",
+        "spend cap",
+        "spending limit",
+    ]
+    .iter()
+    .any(|text| error.says(text))
 }
 
 /// Errors that mean the key, or its project, is refused, whatever is asked.
@@ -311,19 +374,38 @@ fn dead(error: &GoogleError) -> Option<(Whose, Reason)> {
         ("API key not found", Whose::Key, Reason::Invalid),
         ("reported as leaked", Whose::Key, Reason::Leaked),
         ("API_KEY_SERVICE_BLOCKED", Whose::Key, Reason::Restricted),
-        ("API_KEY_HTTP_REFERRER_BLOCKED", Whose::Key, Reason::Restricted),
+        (
+            "API_KEY_HTTP_REFERRER_BLOCKED",
+            Whose::Key,
+            Reason::Restricted,
+        ),
         ("API_KEY_IP_ADDRESS_BLOCKED", Whose::Key, Reason::Restricted),
-        ("API_KEY_ANDROID_APP_BLOCKED", Whose::Key, Reason::Restricted),
+        (
+            "API_KEY_ANDROID_APP_BLOCKED",
+            Whose::Key,
+            Reason::Restricted,
+        ),
         ("API_KEY_IOS_APP_BLOCKED", Whose::Key, Reason::Restricted),
         ("Requests from referer", Whose::Key, Reason::Restricted),
         ("CONSUMER_SUSPENDED", Whose::Project, Reason::Suspended),
         ("has been suspended", Whose::Project, Reason::Suspended),
         ("SERVICE_DISABLED", Whose::Project, Reason::ServiceDisabled),
-        ("has not been used in project", Whose::Project, Reason::ServiceDisabled),
-        ("project has been denied access", Whose::Project, Reason::ProjectDenied),
+        (
+            "has not been used in project",
+            Whose::Project,
+            Reason::ServiceDisabled,
+        ),
+        (
+            "project has been denied access",
+            Whose::Project,
+            Reason::ProjectDenied,
+        ),
         ("CONSUMER_INVALID", Whose::Project, Reason::ProjectDenied),
     ];
-    RULES.iter().find(|(text, ..)| error.says(text)).map(|(_, whose, reason)| (*whose, *reason))
+    RULES
+        .iter()
+        .find(|(text, ..)| error.says(text))
+        .map(|(_, whose, reason)| (*whose, *reason))
 }
 
 /// 400 and 403 that are about how, or how often, a credential was shown.
@@ -360,14 +442,26 @@ fn is_model(error: &GoogleError) -> bool {
 /// `limit: 0` and not `limit: 05`.
 fn says_limit_zero(message: &str) -> bool {
     message.match_indices("limit: 0").any(|(at, found)| {
-        !message.as_bytes().get(at + found.len()).is_some_and(|next| next.is_ascii_digit() || *next == b'.')
+        !message
+            .as_bytes()
+            .get(at + found.len())
+            .is_some_and(|next| next.is_ascii_digit() || *next == b'.')
     })
 }
 
 fn out(meaning: Meaning, whose: Whose, reason: Reason) -> Verdict {
-    let effect =
-        Effect { whose, model: None, kinds: Kinds::ALL, reason, until: Until::TriedAgain, violation: None };
-    Verdict { meaning, effect: Some(effect) }
+    let effect = Effect {
+        whose,
+        model: None,
+        kinds: Kinds::ALL,
+        reason,
+        until: Until::TriedAgain,
+        violation: None,
+    };
+    Verdict {
+        meaning,
+        effect: Some(effect),
+    }
 }
 
 /// The close code with which a WebSocket refuses a key after a successful upgrade.

@@ -55,7 +55,9 @@ impl Watch {
             Some(from) => piece.get(from..).unwrap_or_default().to_vec(),
             None => {
                 let all = if before > 0 { seam } else { piece.to_vec() };
-                all.get(all.len().saturating_sub(SEAM)..).unwrap_or_default().to_vec()
+                all.get(all.len().saturating_sub(SEAM)..)
+                    .unwrap_or_default()
+                    .to_vec()
             }
         };
     }
@@ -76,10 +78,14 @@ impl Watch {
     /// `text` stands in `piece`.
     fn names(&mut self, text: &[u8], before: usize, piece: &[u8]) {
         if !self.ended {
-            self.ended = ENDS.iter().any(|end| memmem::find_iter(text, end).any(|at| !is_null(text, at + end.len())));
+            self.ended = ENDS
+                .iter()
+                .any(|end| memmem::find_iter(text, end).any(|at| !is_null(text, at + end.len())));
         }
         for name in USAGES {
-            let Some(at) = memmem::rfind(text, name) else { continue };
+            let Some(at) = memmem::rfind(text, name) else {
+                continue;
+            };
             let end = at + name.len();
             if before > 0 && end <= before {
                 continue;
@@ -87,7 +93,11 @@ impl Watch {
             // Where the value begins, in the piece.
             let from = end.saturating_sub(before);
             let rest = piece.get(from..).unwrap_or_default();
-            self.open = Some(rest.get(..MAX_USAGE.min(rest.len())).unwrap_or_default().to_vec());
+            self.open = Some(
+                rest.get(..MAX_USAGE.min(rest.len()))
+                    .unwrap_or_default()
+                    .to_vec(),
+            );
             self.close();
         }
     }
@@ -95,7 +105,10 @@ impl Watch {
     /// Reads the usage object if it is whole.
     fn close(&mut self) {
         let Some(open) = &self.open else { return };
-        let text = open.strip_prefix(b":").or_else(|| open.strip_prefix(b" :")).unwrap_or(open);
+        let text = open
+            .strip_prefix(b":")
+            .or_else(|| open.strip_prefix(b" :"))
+            .unwrap_or(open);
         let mut values = serde_json::Deserializer::from_slice(text).into_iter::<Value>();
         match values.next() {
             Some(Ok(value)) => {
@@ -114,10 +127,19 @@ fn read(value: &Value) -> Option<Usage> {
     let number = |names: &[&str]| names.iter().find_map(|name| value.get(name)?.as_u64());
     value.as_object()?;
     let prompt = number(&["promptTokenCount", "prompt_tokens", "total_input_tokens"]).unwrap_or(0);
-    let output = number(&["candidatesTokenCount", "completion_tokens", "total_output_tokens"]).unwrap_or(0)
+    let output = number(&[
+        "candidatesTokenCount",
+        "completion_tokens",
+        "total_output_tokens",
+    ])
+    .unwrap_or(0)
         + number(&["thoughtsTokenCount"]).unwrap_or(0);
     let total = number(&["totalTokenCount", "total_tokens"]).unwrap_or(prompt + output);
-    Some(Usage { prompt, output, total })
+    Some(Usage {
+        prompt,
+        output,
+        total,
+    })
 }
 
 /// Whether the value after a name is `null`: OpenAI's chunks carry `"finish_reason":null` until the end.
@@ -129,7 +151,13 @@ fn is_null(text: &[u8], at: usize) -> bool {
 
 const USAGES: [&[u8]; 2] = [b"\"usageMetadata\"", b"\"usage\""];
 
-const ENDS: [&[u8]; 5] = [b"\"finishReason\"", b"\"finish_reason\"", b"\"blockReason\"", b"\"error\"", b"[DONE]"];
+const ENDS: [&[u8]; 5] = [
+    b"\"finishReason\"",
+    b"\"finish_reason\"",
+    b"\"blockReason\"",
+    b"\"error\"",
+    b"[DONE]",
+];
 
 /// Longer than any of the names with what follows it up to its value.
 const SEAM: usize = 48;
@@ -147,8 +175,15 @@ mod tests {
         whole.see(answer.as_bytes());
         for size in [1, 3, 16, 47, 48, 49, 100] {
             let mut pieces = Watch::default();
-            answer.as_bytes().chunks(size).for_each(|piece| pieces.see(piece));
-            assert_eq!((pieces.usage(), pieces.ended()), (whole.usage(), whole.ended()), "in pieces of {size}");
+            answer
+                .as_bytes()
+                .chunks(size)
+                .for_each(|piece| pieces.see(piece));
+            assert_eq!(
+                (pieces.usage(), pieces.ended()),
+                (whole.usage(), whole.ended()),
+                "in pieces of {size}"
+            );
         }
         whole
     }
@@ -159,21 +194,34 @@ mod tests {
             "data: {\"usageMetadata\":{\"promptTokenCount\":3,\"totalTokenCount\":3}}\r\n\r\ndata: {\"candidates\":[{\"finishReason\": \"STOP\"}],\
              \"usageMetadata\": {\"promptTokenCount\": 3,\"candidatesTokenCount\":4,\"thoughtsTokenCount\":5,\"totalTokenCount\":12}}\r\n\r\n",
         );
-        assert_eq!(seen.usage(), Some(Usage { prompt: 3, output: 9, total: 12 }));
+        assert_eq!(
+            seen.usage(),
+            Some(Usage {
+                prompt: 3,
+                output: 9,
+                total: 12
+            })
+        );
         assert!(seen.ended());
     }
 
     #[test]
     fn text_about_usage_is_not_usage() {
-        let seen = watch(r#"data: {"text":"say \"usageMetadata\":{\"totalTokenCount\":9} and \"finishReason\":\"x\""}"#);
+        let seen = watch(
+            r#"data: {"text":"say \"usageMetadata\":{\"totalTokenCount\":9} and \"finishReason\":\"x\""}"#,
+        );
         assert_eq!(seen.usage(), None);
         assert!(!seen.ended());
     }
 
     #[test]
     fn openai_chunks_end_with_a_reason_that_is_not_null() {
-        assert!(!watch("data: {\"choices\":[{\"finish_reason\":null}],\"usage\":null}\n\n").ended());
-        let seen = watch("data: {\"finish_reason\":\"stop\",\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3}}\n\ndata: [DONE]\n\n");
+        assert!(
+            !watch("data: {\"choices\":[{\"finish_reason\":null}],\"usage\":null}\n\n").ended()
+        );
+        let seen = watch(
+            "data: {\"finish_reason\":\"stop\",\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3}}\n\ndata: [DONE]\n\n",
+        );
         assert!(seen.ended());
         assert_eq!(seen.usage().unwrap().total, 3);
     }
@@ -185,7 +233,12 @@ mod tests {
         for _ in 0..1000 {
             watch.see(&[b'a'; 4096]);
         }
-        assert!(watch.open.as_ref().is_none_or(|open| open.len() <= MAX_USAGE));
+        assert!(
+            watch
+                .open
+                .as_ref()
+                .is_none_or(|open| open.len() <= MAX_USAGE)
+        );
         assert!(watch.tail.len() <= SEAM);
     }
 }

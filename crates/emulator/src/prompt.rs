@@ -14,7 +14,8 @@ use markers::found;
 /// A request's body, understood.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Prompt {
-    /// The text of the last turn that a person wrote.
+    /// The last text of the last turn that a person wrote. gemini-cli puts pages of context before
+    /// what was typed, in the same turn.
     pub(crate) text: String,
     /// What it counts as, in input tokens.
     pub(crate) tokens: u64,
@@ -72,8 +73,8 @@ impl Prompt {
             .iter()
             .rposition(|content| is_user(content) && !text_of(content).is_empty());
         if let Some(index) = asked {
-            prompt.text = text_of(contents[index]);
-            prompt.markers = Markers::read(&prompt.text);
+            prompt.text = last_text(contents[index]);
+            prompt.markers = Markers::read(&text_of(contents[index]));
             if index + 1 < contents.len() {
                 // The call was made already: what comes last is its result.
                 prompt.markers.call = None;
@@ -161,8 +162,8 @@ impl Prompt {
             .iter()
             .rposition(|message| message.get("role").is_some_and(|role| role == "user"));
         if let Some(index) = asked {
-            prompt.text = text_of(&messages[index]);
-            prompt.markers = Markers::read(&prompt.text);
+            prompt.text = last_text(&messages[index]);
+            prompt.markers = Markers::read(&text_of(&messages[index]));
             if index + 1 < messages.len() {
                 prompt.markers.call = None;
             }
@@ -257,13 +258,15 @@ pub(crate) fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
 
 /// The text of one turn, in either dialect.
 pub(crate) fn text_of(content: &Value) -> String {
-    let texts: Vec<&str> = parts(content)
-        .filter_map(|part| {
-            part.as_str()
-                .or_else(|| part.get("text").and_then(Value::as_str))
-        })
-        .collect();
-    texts.join("\n")
+    texts(content).collect::<Vec<_>>().join("\n")
+}
+
+fn last_text(content: &Value) -> String {
+    texts(content).last().unwrap_or_default().to_owned()
+}
+
+fn texts(content: &Value) -> impl Iterator<Item = &str> {
+    parts(content).filter_map(|part| part.as_str().or_else(|| part.get("text")?.as_str()))
 }
 
 /// Parts of a native content, or of an OpenAI message.
@@ -339,6 +342,14 @@ mod tests {
             |text: &str| Prompt::native(&json!({"contents": [{"parts": [{"text": text}]}]})).tokens;
         assert_eq!(tokens("12345678"), 2);
         assert_eq!(tokens("[[tokens:100000]]"), 100_000);
+    }
+
+    #[test]
+    fn what_was_typed_is_quoted_and_markers_may_stand_anywhere_in_the_turn() {
+        let prompt = Prompt::native(&json!({"contents": [
+            {"role": "user", "parts": [{"text": "context [[chunks:2]]"}, {"text": "typed"}]},
+        ]}));
+        assert_eq!((prompt.text.as_str(), prompt.markers.chunks), ("typed", Some(2)));
     }
 
     #[test]

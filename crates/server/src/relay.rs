@@ -58,7 +58,9 @@ pub(crate) fn run(config: Config, keys: Vec<KeySpec>, sources: Sources) -> Resul
         let mut asked = stop::Asked::new();
         banner::announce(&shared.config, &keys, &sources, &running.bound);
         asked.next().await;
-        tracing::info!("stopping: not ready any more, requests finish; a second signal stops at once");
+        tracing::info!(
+            "stopping: not ready any more, requests finish; a second signal stops at once"
+        );
         shared.stopping.store(true, Ordering::Relaxed);
         tokio::select! {
             () = drain(&running) => tracing::info!("stopped: all requests finished"),
@@ -81,7 +83,10 @@ async fn drain(running: &Running) {
             tokio::time::sleep(LOOK).await;
         }
     };
-    if tokio::time::timeout(config.drain_limit, finished).await.is_err() {
+    if tokio::time::timeout(config.drain_limit, finished)
+        .await
+        .is_err()
+    {
         tracing::warn!("the drain limit is over: open requests are cut");
     }
 }
@@ -118,8 +123,17 @@ impl Running {
             let runtime = runtime()?;
             workers.push(thread(format!("worker-{at}"), runtime, worker::run(given))?);
         }
-        thread("driver".into(), runtime()?, driver::run(Arc::clone(&shared), watched))?;
-        Ok(Self { shared, bound, phase, workers })
+        thread(
+            "driver".into(),
+            runtime()?,
+            driver::run(Arc::clone(&shared), watched),
+        )?;
+        Ok(Self {
+            shared,
+            bound,
+            phase,
+            workers,
+        })
     }
 }
 

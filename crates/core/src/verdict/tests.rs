@@ -24,18 +24,32 @@ fn facts(kind: Kind, model: &str) -> Facts {
 }
 
 /// What a sample must come to: meaning, and who is out for what reason, model, kinds and time.
-type Expected = (Meaning, Option<(Whose, Reason, Option<&'static str>, Kinds, Option<Duration>)>);
+type Expected = (
+    Meaning,
+    Option<(Whose, Reason, Option<&'static str>, Kinds, Option<Duration>)>,
+);
 
 const fn nothing(meaning: Meaning) -> Expected {
     (meaning, None)
 }
 
 const fn dead(whose: Whose, reason: Reason) -> Expected {
-    (Meaning::KeyDead, Some((whose, reason, None, Kinds::ALL, None)))
+    (
+        Meaning::KeyDead,
+        Some((whose, reason, None, Kinds::ALL, None)),
+    )
 }
 
-const fn quota(reason: Reason, model: &'static str, kinds: Kinds, span: Option<Duration>) -> Expected {
-    (Meaning::Quota, Some((Whose::Project, reason, Some(model), kinds, span)))
+const fn quota(
+    reason: Reason,
+    model: &'static str,
+    kinds: Kinds,
+    span: Option<Duration>,
+) -> Expected {
+    (
+        Meaning::Quota,
+        Some((Whose::Project, reason, Some(model), kinds, span)),
+    )
 }
 
 /// By place in `errors.json`. The model asked for is `asked`; where Google names another, that counts.
@@ -44,16 +58,44 @@ fn expected(sample: usize) -> Expected {
     const ONE: Kinds = Kinds::only(Kind::Generate);
     let secs = |millis| Some(Duration::from_millis(millis));
     match sample {
-        0 => (Meaning::Denied, Some((Whose::Key, Reason::Denied, Some("asked"), Kinds::ALL, Some(DENIED)))),
-        1 => (Meaning::Billing, Some((Whose::Project, Reason::Billing, None, Kinds::ALL, None))),
-        2..=8 | 10 => {
-            (Meaning::Capacity, Some((Whose::Project, Reason::Capacity, Some("asked"), ONE, Some(CAPACITY))))
-        }
+        0 => (
+            Meaning::Denied,
+            Some((
+                Whose::Key,
+                Reason::Denied,
+                Some("asked"),
+                Kinds::ALL,
+                Some(DENIED),
+            )),
+        ),
+        1 => (
+            Meaning::Billing,
+            Some((Whose::Project, Reason::Billing, None, Kinds::ALL, None)),
+        ),
+        2..=8 | 10 => (
+            Meaning::Capacity,
+            Some((
+                Whose::Project,
+                Reason::Capacity,
+                Some("asked"),
+                ONE,
+                Some(CAPACITY),
+            )),
+        ),
         9 => quota(Reason::Quota, "asked", ONE, Some(MINUTE)),
         11..=16 => nothing(Meaning::Carrier),
         17 | 21 | 22 | 24 | 25 => nothing(Meaning::Client),
         18..=20 => nothing(Meaning::Signature),
-        23 => (Meaning::ModelMissing, Some((Whose::Project, Reason::ModelMissing, Some("asked"), Kinds::ALL, None))),
+        23 => (
+            Meaning::ModelMissing,
+            Some((
+                Whose::Project,
+                Reason::ModelMissing,
+                Some("asked"),
+                Kinds::ALL,
+                None,
+            )),
+        ),
         26 => nothing(Meaning::EgressBan),
         27 | 53 => nothing(Meaning::NotOwner),
         28..=30 | 34 => dead(Whose::Key, Reason::Expired),
@@ -64,14 +106,19 @@ fn expected(sample: usize) -> Expected {
         40 => dead(Whose::Key, Reason::Restricted),
         41..=44 => nothing(Meaning::Location),
         45..=52 => nothing(Meaning::Server),
-        54 => quota(Reason::QuotaDay, "gemini-2.5-flash-lite", ALL, Some(MIDNIGHT)),
+        54 => quota(
+            Reason::QuotaDay,
+            "gemini-2.5-flash-lite",
+            ALL,
+            Some(MIDNIGHT),
+        ),
         55 => quota(Reason::Tier, "gemini-2.5-flash-preview-image", ALL, None),
         56 | 63 => quota(Reason::Tier, "gemini-2.0-flash", ALL, None),
         57 => quota(Reason::QuotaDay, "asked", ALL, Some(MIDNIGHT)),
         58 => quota(Reason::QuotaDay, "gemini-2.5-flash", ALL, Some(MIDNIGHT)),
         59 => quota(Reason::QuotaMinute, "gemini-2.5-flash", ALL, secs(26_000)),
         60 => quota(Reason::QuotaMinute, "gemini-2.5-pro", ALL, Some(MINUTE)),
-        61 => quota(Reason::QuotaMinute, "gemini-2.5-pro", ALL, secs(54_000)),
+        61 => quota(Reason::QuotaMinute, "gemini-2.5-pro", ALL, secs(54_887)),
         62 => quota(Reason::Quota, "gemini-2.5-flash", ONE, secs(20_223)),
         64 | 66 => quota(Reason::Tier, "gemini-2.5-pro", ONE, None),
         65 => quota(Reason::Tier, "gemini-3-pro", ONE, None),
@@ -85,23 +132,40 @@ fn expected(sample: usize) -> Expected {
 #[track_caller]
 fn check(name: &str, status: u16, body: &[u8], kind: Kind, expected: &Expected) {
     let error = GoogleError::parse(body);
-    let status = if status == 200 { error.own_status() } else { status };
-    let verdict = judge(&facts(kind, "asked"), &Outcome::Refused { status, error }, NOW);
+    let status = if status == 200 {
+        error.own_status()
+    } else {
+        status
+    };
+    let verdict = judge(
+        &facts(kind, "asked"),
+        &Outcome::Refused { status, error },
+        NOW,
+    );
     assert_eq!(verdict.meaning, expected.0, "{name}");
     let effect = verdict.effect.map(|effect| {
         let span = match effect.until {
             Until::At(until) => Some(until.since(NOW)),
             Until::TriedAgain => None,
         };
-        (effect.whose, effect.reason, effect.model, effect.kinds, span)
+        (
+            effect.whose,
+            effect.reason,
+            effect.model,
+            effect.kinds,
+            span,
+        )
     });
-    let wanted = expected.1.map(|(whose, reason, model, kinds, span)| (whose, reason, model.map(str::to_owned), kinds, span));
+    let wanted = expected.1.map(|(whose, reason, model, kinds, span)| {
+        (whose, reason, model.map(str::to_owned), kinds, span)
+    });
     assert_eq!(effect, wanted, "{name}");
 }
 
 #[test]
 fn every_real_error_body_gets_its_verdict() {
-    let samples: Vec<Value> = serde_json::from_str(include_str!("../../tests/errors.json")).unwrap();
+    let samples: Vec<Value> =
+        serde_json::from_str(include_str!("../../tests/errors.json")).unwrap();
     assert_eq!(samples.len(), 74);
     for (at, sample) in samples.iter().enumerate() {
         let body = match &sample["body"] {
@@ -110,10 +174,22 @@ fn every_real_error_body_gets_its_verdict() {
         };
         let status = u16::try_from(sample["status"].as_u64().unwrap()).unwrap();
         let name = format!("sample {at}, {}", sample["source"]);
-        check(&name, status, body.as_bytes(), Kind::Generate, &expected(at));
+        check(
+            &name,
+            status,
+            body.as_bytes(),
+            Kind::Generate,
+            &expected(at),
+        );
         // The same error means the same in the other shapes.
         if sample["body"].is_object() && status != 200 {
-            check(&name, status, format!("[{body}]").as_bytes(), Kind::Generate, &expected(at));
+            check(
+                &name,
+                status,
+                format!("[{body}]").as_bytes(),
+                Kind::Generate,
+                &expected(at),
+            );
         }
     }
 }
@@ -134,22 +210,43 @@ fn body(violations: &[(&str, &str)], retry: &str) -> Vec<u8> {
 fn the_longest_of_several_violations_wins() {
     for order in [["APerDayB", "APerMinuteB"], ["APerMinuteB", "APerDayB"]] {
         let body = body(&order.map(|id| (id, "5")), "30s");
-        check("both", 429, &body, Kind::Generate, &quota(Reason::QuotaDay, "m", Kinds::GENERATION, Some(MIDNIGHT)));
+        check(
+            "both",
+            429,
+            &body,
+            Kind::Generate,
+            &quota(Reason::QuotaDay, "m", Kinds::GENERATION, Some(MIDNIGHT)),
+        );
     }
 }
 
 #[test]
 fn a_day_ends_at_midnight_however_short_the_delay_unless_it_is_over_an_hour() {
     let day = [("APerDayB", "5")];
-    for (retry, span) in [("51s", MIDNIGHT), ("3600s", MIDNIGHT), ("10h17m5.5s", Duration::from_millis(37_025_500))] {
-        check(retry, 429, &body(&day, retry), Kind::Generate, &quota(Reason::QuotaDay, "m", Kinds::GENERATION, Some(span)));
+    for (retry, span) in [
+        ("51s", MIDNIGHT),
+        ("3600s", MIDNIGHT),
+        ("10h17m5.5s", Duration::from_millis(37_025_500)),
+    ] {
+        check(
+            retry,
+            429,
+            &body(&day, retry),
+            Kind::Generate,
+            &quota(Reason::QuotaDay, "m", Kinds::GENERATION, Some(span)),
+        );
     }
 }
 
 #[test]
 fn a_minute_cools_for_the_delay_or_to_the_windows_end() {
     let minute = [("APerMinuteB", "5")];
-    for (retry, span) in [("51.6s", Duration::from_millis(51_600)), ("", MINUTE), ("0s", SECOND), ("900000s", LONGEST)] {
+    for (retry, span) in [
+        ("51.6s", Duration::from_millis(51_600)),
+        ("", MINUTE),
+        ("0s", SECOND),
+        ("900000s", LONGEST),
+    ] {
         let wanted = quota(Reason::QuotaMinute, "m", Kinds::GENERATION, Some(span));
         check(retry, 429, &body(&minute, retry), Kind::Generate, &wanted);
     }
@@ -159,18 +256,57 @@ fn a_minute_cools_for_the_delay_or_to_the_windows_end() {
 fn a_quota_of_grounding_leaves_generating_alone() {
     let search = Kinds::only(Kind::Grounded);
     let violation = [("GroundingRequestsPerDayPerProject", "0")];
-    check("search", 429, &body(&violation, "5s"), Kind::Grounded, &quota(Reason::Tier, "m", search, None));
+    check(
+        "search",
+        429,
+        &body(&violation, "5s"),
+        Kind::Grounded,
+        &quota(Reason::Tier, "m", search, None),
+    );
     let plain = [("GenerateRequestsPerDayPerProjectPerModel", "9")];
-    check("plain", 429, &body(&plain, "5s"), Kind::Grounded, &quota(Reason::QuotaDay, "m", Kinds::GENERATION, Some(MIDNIGHT)));
-    check("embed", 429, &body(&plain, "5s"), Kind::Count, &quota(Reason::QuotaDay, "m", Kinds::only(Kind::Count), Some(MIDNIGHT)));
+    check(
+        "plain",
+        429,
+        &body(&plain, "5s"),
+        Kind::Grounded,
+        &quota(Reason::QuotaDay, "m", Kinds::GENERATION, Some(MIDNIGHT)),
+    );
+    check(
+        "embed",
+        429,
+        &body(&plain, "5s"),
+        Kind::Count,
+        &quota(
+            Reason::QuotaDay,
+            "m",
+            Kinds::only(Kind::Count),
+            Some(MIDNIGHT),
+        ),
+    );
 }
 
 #[test]
 fn the_interactions_api_says_its_window_by_its_code() {
     let one = Kinds::only(Kind::Generate);
-    let body = |code: &str| serde_json::json!({"error": {"code": code, "message": "x"}}).to_string().into_bytes();
-    check("minute", 429, &body("rate_limit_exceeded"), Kind::Generate, &quota(Reason::QuotaMinute, "asked", one, Some(MINUTE)));
-    check("day", 429, &body("quota_exceeded"), Kind::Generate, &quota(Reason::QuotaDay, "asked", one, Some(MIDNIGHT)));
+    let body = |code: &str| {
+        serde_json::json!({"error": {"code": code, "message": "x"}})
+            .to_string()
+            .into_bytes()
+    };
+    check(
+        "minute",
+        429,
+        &body("rate_limit_exceeded"),
+        Kind::Generate,
+        &quota(Reason::QuotaMinute, "asked", one, Some(MINUTE)),
+    );
+    check(
+        "day",
+        429,
+        &body("quota_exceeded"),
+        Kind::Generate,
+        &quota(Reason::QuotaDay, "asked", one, Some(MIDNIGHT)),
+    );
 }
 
 #[test]
@@ -186,29 +322,77 @@ fn a_clients_own_mistake_means_nothing_for_the_pool() {
         (501, "Not implemented"),
     ] {
         let body = serde_json::json!({"error": {"code": status, "message": message}}).to_string();
-        check(message, status, body.as_bytes(), Kind::Generate, &nothing(Meaning::Client));
+        check(
+            message,
+            status,
+            body.as_bytes(),
+            Kind::Generate,
+            &nothing(Meaning::Client),
+        );
     }
 }
 
 #[test]
 fn other_words_for_the_same_things() {
-    let body = |message: &str| serde_json::json!({"error": {"message": message}}).to_string().into_bytes();
+    let body = |message: &str| {
+        serde_json::json!({"error": {"message": message}})
+            .to_string()
+            .into_bytes()
+    };
     for (status, message, meaning) in [
-        (429, "Your project has exceeded its monthly spending cap.", Meaning::Billing),
-        (403, "Method doesn't allow unregistered callers (callers without established identity).", Meaning::Carrier),
-        (400, "Missing or invalid Authorization header.", Meaning::Carrier),
-        (404, "This model models/gemini-2.0-flash is no longer available to new users.", Meaning::ModelMissing),
-        (403, "CachedContent not found (or permission denied)", Meaning::NotOwner),
+        (
+            429,
+            "Your project has exceeded its monthly spending cap.",
+            Meaning::Billing,
+        ),
+        (
+            403,
+            "Method doesn't allow unregistered callers (callers without established identity).",
+            Meaning::Carrier,
+        ),
+        (
+            400,
+            "Missing or invalid Authorization header.",
+            Meaning::Carrier,
+        ),
+        (
+            404,
+            "This model models/gemini-2.0-flash is no longer available to new users.",
+            Meaning::ModelMissing,
+        ),
+        (
+            403,
+            "CachedContent not found (or permission denied)",
+            Meaning::NotOwner,
+        ),
         (404, "Requested entity was not found.", Meaning::NotOwner),
-        (403, "Your project has been denied access. Please contact support.", Meaning::KeyDead),
-        (403, "Requests from referer <empty> are blocked.", Meaning::KeyDead),
+        (
+            403,
+            "Your project has been denied access. Please contact support.",
+            Meaning::KeyDead,
+        ),
+        (
+            403,
+            "Requests from referer <empty> are blocked.",
+            Meaning::KeyDead,
+        ),
         (504, "Deadline expired", Meaning::Server),
         (502, "", Meaning::Server),
     ] {
         let error = GoogleError::parse(&body(message));
-        let verdict = judge(&facts(Kind::Generate, "m"), &Outcome::Refused { status, error }, NOW);
+        let verdict = judge(
+            &facts(Kind::Generate, "m"),
+            &Outcome::Refused { status, error },
+            NOW,
+        );
         assert_eq!(verdict.meaning, meaning, "{message}");
     }
     let html = b"<html><title>Sorry...</title>... may be sending Automated Queries ...";
-    check("html", 403, html, Kind::Generate, &nothing(Meaning::EgressBan));
+    check(
+        "html",
+        403,
+        html,
+        Kind::Generate,
+        &nothing(Meaning::EgressBan),
+    );
 }

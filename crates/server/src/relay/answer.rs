@@ -32,7 +32,11 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     pub(crate) fn new(shared: &Arc<Shared>, record: Record) -> Self {
-        Self { shared: Arc::clone(shared), id: None, record }
+        Self {
+            shared: Arc::clone(shared),
+            id: None,
+            record,
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -47,7 +51,11 @@ impl Drop for Ticket {
             let cancelled = self.record.ending == Ending::Cancelled;
             self.shared.policy(|policy| {
                 policy.sleepers.remove(&id);
-                if cancelled { policy.relay.cancel(id, now) } else { policy.relay.finish(id) }
+                if cancelled {
+                    policy.relay.cancel(id, now)
+                } else {
+                    policy.relay.finish(id)
+                }
             });
         }
         self.record.write(&self.shared);
@@ -57,7 +65,10 @@ impl Drop for Ticket {
 /// The body of an answer.
 pub(crate) enum Answer {
     /// The relay's own, or one that was read whole.
-    Whole { body: Option<Bytes>, ticket: Option<Ticket> },
+    Whole {
+        body: Option<Bytes>,
+        ticket: Option<Ticket>,
+    },
     /// Google's, as it comes.
     Passing(Box<Passing>),
 }
@@ -80,8 +91,15 @@ pub(crate) struct Passing {
 impl Answer {
     pub(crate) fn whole(body: impl Into<Bytes>, ticket: Option<Ticket>) -> Self {
         let body = body.into();
-        let mut answer = Self::Whole { body: (!body.is_empty()).then_some(body), ticket };
-        if let Self::Whole { body, ticket: Some(ticket) } = &mut answer {
+        let mut answer = Self::Whole {
+            body: (!body.is_empty()).then_some(body),
+            ticket,
+        };
+        if let Self::Whole {
+            body,
+            ticket: Some(ticket),
+        } = &mut answer
+        {
             ticket.record.sent = body.as_ref().map_or(0, |body| body.len() as u64);
             ticket.record.first_byte = Some(Instant::now());
             ticket.record.ending = Ending::Whole;
@@ -97,7 +115,15 @@ impl Answer {
         }
     }
 
-    pub(crate) fn passing(held: VecDeque<Bytes>, size: SizeHint, incoming: Incoming, must_end: bool, watched: bool, idle: Duration, ticket: Ticket) -> Self {
+    pub(crate) fn passing(
+        held: VecDeque<Bytes>,
+        size: SizeHint,
+        incoming: Incoming,
+        must_end: bool,
+        watched: bool,
+        idle: Duration,
+        ticket: Ticket,
+    ) -> Self {
         Self::Passing(Box::new(Passing {
             held,
             incoming,
@@ -183,7 +209,10 @@ impl Body for Answer {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut *self {
             Self::Whole { body, .. } => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
             Self::Passing(passing) => passing.poll(cx),
@@ -200,7 +229,9 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole { body, .. } => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Self::Whole { body, .. } => {
+                SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
+            }
             Self::Passing(passing) => passing.size.clone(),
         }
     }

@@ -27,7 +27,10 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, used: AtomicUsize::new(0) }
+        Self {
+            limit,
+            used: AtomicUsize::new(0),
+        }
     }
 
     /// Bytes kept now.
@@ -36,7 +39,12 @@ impl Budget {
     }
 
     fn take(&self, bytes: usize) -> bool {
-        if self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.limit {
+        if self
+            .used
+            .fetch_add(bytes, Ordering::Relaxed)
+            .saturating_add(bytes)
+            > self.limit
+        {
             self.give_back(bytes);
             return false;
         }
@@ -115,7 +123,11 @@ impl Source {
 
     /// The body for one more attempt.
     pub(crate) fn replay(&self) -> Replay {
-        Replay { source: self.clone(), next: 0, done: false }
+        Replay {
+            source: self.clone(),
+            next: 0,
+            done: false,
+        }
     }
 
     /// Whether all that was read of it is still there.
@@ -148,7 +160,9 @@ impl Source {
 impl State {
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, hyper::Error>>> {
         loop {
-            let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+            let Some(incoming) = &mut self.incoming else {
+                return Poll::Ready(None);
+            };
             match ready!(Pin::new(incoming).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     // Trailers mean nothing to Google.
@@ -202,7 +216,10 @@ impl Body for Replay {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let next = self.next;
         let source = self.source.clone();
         let mut state = source.lock();
@@ -255,6 +272,10 @@ impl Body for Replay {
         if let Some(declared) = state.declared {
             return SizeHint::with_exact(declared);
         }
-        if state.whole && !state.gone { SizeHint::with_exact(state.total) } else { SizeHint::default() }
+        if state.whole && !state.gone {
+            SizeHint::with_exact(state.total)
+        } else {
+            SizeHint::default()
+        }
     }
 }

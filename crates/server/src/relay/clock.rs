@@ -17,14 +17,20 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn now(&self) -> Time {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Time::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)) + Duration::from_millis(self.ahead.load(Ordering::Relaxed))
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Time::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX))
+            + Duration::from_millis(self.ahead.load(Ordering::Relaxed))
     }
 
     /// As if the machine had slept this long.
     #[cfg(test)]
     pub(crate) fn advance(&self, by: Duration) {
-        self.ahead.fetch_add(u64::try_from(by.as_millis()).unwrap_or(0), Ordering::Relaxed);
+        self.ahead.fetch_add(
+            u64::try_from(by.as_millis()).unwrap_or(0),
+            Ordering::Relaxed,
+        );
     }
 }
 
@@ -36,7 +42,10 @@ pub(crate) struct Jump {
 
 impl Jump {
     pub(crate) fn new(clock: &Clock) -> Self {
-        Self { wall: clock.now(), steady: Instant::now() }
+        Self {
+            wall: clock.now(),
+            steady: Instant::now(),
+        }
     }
 
     /// Whether the wall clock has jumped since this was last asked.

@@ -13,18 +13,33 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 /// Answers a request for `page`.
-pub(crate) fn answer(shared: &Shared, page: &str, peer: SocketAddr, request: &Request<Incoming>) -> Response<Answer> {
+pub(crate) fn answer(
+    shared: &Shared,
+    page: &str,
+    peer: SocketAddr,
+    request: &Request<Incoming>,
+) -> Response<Answer> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return plain(shared, &Refusal::NotFound, Surface::Gemini, false);
     }
     match page {
         // What probes ask must need nothing and tell nothing.
         "healthy" => text(StatusCode::OK, PLAIN, "healthy\n"),
-        "ready" if shared.stopping.load(Ordering::Relaxed) => text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "stopping\n"),
+        "ready" if shared.stopping.load(Ordering::Relaxed) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "stopping\n")
+        }
         "ready" => text(StatusCode::OK, PLAIN, "ready\n"),
         _ => {
-            let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-            let local = Door::is_local(peer.ip(), request.headers()) && shared.config.listen.iter().all(|l| l.address.ip().is_loopback());
+            let path = request
+                .uri()
+                .path_and_query()
+                .map_or("/", |path| path.as_str());
+            let local = Door::is_local(peer.ip(), request.headers())
+                && shared
+                    .config
+                    .listen
+                    .iter()
+                    .all(|l| l.address.ip().is_loopback());
             if !(local && shared.door.has_tokens())
                 && let Err(refusal) = shared.door.admit(path, request.headers())
             {
@@ -40,15 +55,22 @@ pub(crate) fn answer(shared: &Shared, page: &str, peer: SocketAddr, request: &Re
 
 fn metrics(shared: &Shared) -> Response<Answer> {
     let now = shared.clock.now();
-    let (census, in_progress) = shared.policy(|policy| (policy.relay.census(now), policy.relay.in_progress()));
+    let (census, in_progress) =
+        shared.policy(|policy| (policy.relay.census(now), policy.relay.in_progress()));
     let body = shared.metrics.encode(&census, in_progress, &shared.budget);
-    text(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body)
+    text(
+        StatusCode::OK,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        body,
+    )
 }
 
 fn text(status: StatusCode, kind: &'static str, body: impl Into<bytes::Bytes>) -> Response<Answer> {
     let mut response = Response::new(Answer::whole(body, None));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

@@ -16,7 +16,7 @@ use gemini_relay_core::recognise::Recognised;
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::relay::{Attempt, Next, Step};
 use gemini_relay_core::verdict::{Meaning, Outcome};
-use gemini_relay_core::{Facts, Kind, KeyText, Surface, Time, redact};
+use gemini_relay_core::{Facts, KeyText, Kind, Surface, Time, redact};
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -42,8 +42,15 @@ pub(crate) struct Exchange {
 
 /// What came back, as far as it was read.
 enum Came {
-    Good { parts: http::response::Parts, held: VecDeque<Bytes>, incoming: Incoming },
-    Bad { parts: http::response::Parts, body: Bytes },
+    Good {
+        parts: http::response::Parts,
+        held: VecDeque<Bytes>,
+        incoming: Incoming,
+    },
+    Bad {
+        parts: http::response::Parts,
+        body: Bytes,
+    },
     Nothing,
 }
 
@@ -66,14 +73,17 @@ impl Exchange {
             let (outcome, came) = self.attempt(upstream, &shared, &attempt).await;
             let can_repeat = self.source.can_repeat();
             let now = shared.clock.now();
-            let done = shared.policy(|policy| policy.relay.attempt_done(id, &outcome, can_repeat, now));
+            let done =
+                shared.policy(|policy| policy.relay.attempt_done(id, &outcome, can_repeat, now));
             shared.metrics.attempt(done.meaning);
             self.ticket.record.verdicts.push(done.meaning);
             self.ticket.record.key = Some(Arc::clone(&attempt.key.label));
             tracing::debug!(target: "gemini_relay::attempt", id = self.ticket.record.id, key = %attempt.key.label, project = %attempt.key.project,
                 verdict = done.meaning.name(), ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(0), "attempt");
             if done.meaning == Meaning::Location {
-                tracing::error!("Google does not serve the place where this relay's requests come from (\"User location is not supported\"): run it, or its proxy, elsewhere");
+                tracing::error!(
+                    "Google does not serve the place where this relay's requests come from (\"User location is not supported\"): run it, or its proxy, elsewhere"
+                );
             }
             let number = attempt.number;
             used.push(attempt);
@@ -83,7 +93,11 @@ impl Exchange {
                 Next::Deliver(why) => {
                     self.ticket.record.reason = self.ticket.record.reason.or(why);
                     return match came {
-                        Came::Good { parts, held, incoming } => self.pass(parts, held, incoming, number),
+                        Came::Good {
+                            parts,
+                            held,
+                            incoming,
+                        } => self.pass(parts, held, incoming, number),
                         Came::Bad { parts, body } => self.deliver_error(parts, &body, &used),
                         Came::Nothing => self.refuse(&Refusal::Broken),
                     };
@@ -94,7 +108,9 @@ impl Exchange {
 
     /// Asks the policy until it says send or refuse.
     async fn step(&self, shared: &Arc<Shared>) -> Result<Attempt, Refusal> {
-        let Some(id) = self.ticket.id else { return Err(Refusal::Stopping) };
+        let Some(id) = self.ticket.id else {
+            return Err(Refusal::Stopping);
+        };
         loop {
             let now = shared.clock.now();
             let sleeping = shared.policy(|policy| match policy.relay.poll(id, now) {
@@ -118,7 +134,12 @@ impl Exchange {
         }
     }
 
-    async fn attempt(&self, upstream: &Upstream, shared: &Arc<Shared>, attempt: &Attempt) -> (Outcome, Came) {
+    async fn attempt(
+        &self,
+        upstream: &Upstream,
+        shared: &Arc<Shared>,
+        attempt: &Attempt,
+    ) -> (Outcome, Came) {
         let limit = shared.config.first_byte_timeout;
         match tokio::time::timeout(limit, self.send(upstream, shared, attempt)).await {
             Ok(result) => result,
@@ -126,16 +147,28 @@ impl Exchange {
         }
     }
 
-    async fn send(&self, upstream: &Upstream, shared: &Arc<Shared>, attempt: &Attempt) -> (Outcome, Came) {
+    async fn send(
+        &self,
+        upstream: &Upstream,
+        shared: &Arc<Shared>,
+        attempt: &Attempt,
+    ) -> (Outcome, Came) {
         let Some(request) = self.request(shared, attempt) else {
-            let error = GoogleError { message: "the path cannot be sent".into(), ..GoogleError::default() };
+            let error = GoogleError {
+                message: "the path cannot be sent".into(),
+                ..GoogleError::default()
+            };
             return (Outcome::Refused { status: 400, error }, Came::Nothing);
         };
         match upstream.send(request).await {
             Ok(response) => self.look(response).await,
             Err(error) => {
                 tracing::debug!(target: "gemini_relay::attempt", id = self.ticket.record.id, "no answer: {}", headers::chain(&error));
-                let outcome = if error.is_connect() { Outcome::Unreachable } else { Outcome::Broken };
+                let outcome = if error.is_connect() {
+                    Outcome::Unreachable
+                } else {
+                    Outcome::Broken
+                };
                 (outcome, Came::Nothing)
             }
         }
@@ -148,13 +181,26 @@ impl Exchange {
         if status >= 400 {
             let body = read_error(&parts.headers, incoming).await;
             let error = GoogleError::parse(&body);
-            return (Outcome::Refused { status, error }, Came::Bad { parts, body });
+            return (
+                Outcome::Refused { status, error },
+                Came::Bad { parts, body },
+            );
         }
         let mut held = VecDeque::new();
         let looked_at = parts.status == StatusCode::OK
-            && matches!(self.facts.kind, Kind::Generate | Kind::Grounded | Kind::Embed | Kind::Count);
+            && matches!(
+                self.facts.kind,
+                Kind::Generate | Kind::Grounded | Kind::Embed | Kind::Count
+            );
         if !looked_at {
-            return (Outcome::Served, Came::Good { parts, held, incoming });
+            return (
+                Outcome::Served,
+                Came::Good {
+                    parts,
+                    held,
+                    incoming,
+                },
+            );
         }
         let mut start = BytesMut::new();
         loop {
@@ -162,27 +208,67 @@ impl Exchange {
                 Some(Ok(frame)) => frame,
                 Some(Err(_)) if start.is_empty() => return (Outcome::Broken, Came::Nothing),
                 Some(Err(_)) | None => {
-                    let outcome = if start.is_empty() { Outcome::Empty } else { self.head(&start, true).unwrap_or(Outcome::Served) };
-                    return (outcome, Came::Good { parts, held, incoming });
+                    let outcome = if start.is_empty() {
+                        Outcome::Empty
+                    } else {
+                        self.head(&start, true).unwrap_or(Outcome::Served)
+                    };
+                    return (
+                        outcome,
+                        Came::Good {
+                            parts,
+                            held,
+                            incoming,
+                        },
+                    );
                 }
             };
-            let Ok(piece) = frame.into_data() else { continue };
+            let Ok(piece) = frame.into_data() else {
+                continue;
+            };
             if piece.is_empty() {
                 continue;
             }
             if held.is_empty() && !self.facts.streams {
                 // A unary answer is as good as its status, once there is something in it.
                 held.push_back(piece);
-                return (Outcome::Served, Came::Good { parts, held, incoming });
+                return (
+                    Outcome::Served,
+                    Came::Good {
+                        parts,
+                        held,
+                        incoming,
+                    },
+                );
             }
-            start.extend_from_slice(piece.get(..piece.len().min(head::MAX_HEAD)).unwrap_or_default());
+            start.extend_from_slice(
+                piece
+                    .get(..piece.len().min(head::MAX_HEAD))
+                    .unwrap_or_default(),
+            );
             held.push_back(piece);
             match self.head(&start, false) {
                 None => {}
-                Some(Outcome::Served) => return (Outcome::Served, Came::Good { parts, held, incoming }),
+                Some(Outcome::Served) => {
+                    return (
+                        Outcome::Served,
+                        Came::Good {
+                            parts,
+                            held,
+                            incoming,
+                        },
+                    );
+                }
                 Some(refused) => {
                     // The rest of the error, if it is not all here, belongs to it.
-                    return (refused, Came::Good { parts, held, incoming });
+                    return (
+                        refused,
+                        Came::Good {
+                            parts,
+                            held,
+                            incoming,
+                        },
+                    );
                 }
             }
         }
@@ -192,21 +278,32 @@ impl Exchange {
         match head::look(start, ended) {
             Head::Undecided => None,
             Head::Fine => Some(Outcome::Served),
-            Head::Error(error) => Some(Outcome::Refused { status: error.own_status(), error }),
+            Head::Error(error) => Some(Outcome::Refused {
+                status: error.own_status(),
+                error,
+            }),
         }
     }
 
     fn request(&self, shared: &Shared, attempt: &Attempt) -> Option<Request<Replay>> {
         let upstream = &shared.config.upstream;
-        let path = PathAndQuery::try_from(format!("{}{}", upstream.path, self.found.target)).ok()?;
-        let uri = Uri::builder().scheme(upstream.scheme.clone()).authority(upstream.authority.clone()).path_and_query(path).build().ok()?;
+        let path =
+            PathAndQuery::try_from(format!("{}{}", upstream.path, self.found.target)).ok()?;
+        let uri = Uri::builder()
+            .scheme(upstream.scheme.clone())
+            .authority(upstream.authority.clone())
+            .path_and_query(path)
+            .build()
+            .ok()?;
         let mut request = Request::new(self.source.replay());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri;
         let mut headers = self.headers.clone();
         let mut secret = match attempt.carrier {
             Carrier::ApiKeyHeader => HeaderValue::from_str(attempt.key.text.expose()).ok()?,
-            Carrier::Bearer => HeaderValue::from_str(&format!("Bearer {}", attempt.key.text.expose())).ok()?,
+            Carrier::Bearer => {
+                HeaderValue::from_str(&format!("Bearer {}", attempt.key.text.expose())).ok()?
+            }
         };
         secret.set_sensitive(true);
         match attempt.carrier {
@@ -214,14 +311,23 @@ impl Exchange {
             Carrier::Bearer => headers.insert(AUTHORIZATION, secret),
         };
         if let Some(deadline) = self.facts.deadline {
-            headers.insert("x-server-timeout", remaining(deadline, shared.clock.now(), attempt.number, &self.headers)?);
+            headers.insert(
+                "x-server-timeout",
+                remaining(deadline, shared.clock.now(), attempt.number, &self.headers)?,
+            );
         }
         *request.headers_mut() = headers;
         Some(request)
     }
 
     /// Passes a good answer on.
-    fn pass(mut self, mut parts: http::response::Parts, held: VecDeque<Bytes>, incoming: Incoming, attempts: u32) -> Response<Answer> {
+    fn pass(
+        mut self,
+        mut parts: http::response::Parts,
+        held: VecDeque<Bytes>,
+        incoming: Incoming,
+        attempts: u32,
+    ) -> Response<Answer> {
         headers::clean_answer(&mut parts.headers);
         self.mark(&mut parts.headers, parts.status, attempts);
         let shared = self.ticket.shared();
@@ -229,17 +335,29 @@ impl Exchange {
             && parts.status == StatusCode::OK
             && matches!(self.facts.surface, Surface::Gemini | Surface::OpenAi)
             && !parts.headers.contains_key(CONTENT_ENCODING);
-        let watched = matches!(self.facts.kind, Kind::Generate | Kind::Grounded | Kind::Embed | Kind::Count);
+        let watched = matches!(
+            self.facts.kind,
+            Kind::Generate | Kind::Grounded | Kind::Embed | Kind::Count
+        );
         let idle = shared.config.idle_timeout;
         let mut size = incoming.size_hint();
         let held_bytes: u64 = held.iter().map(|piece| piece.len() as u64).sum();
-        size = size.exact().map_or_else(http_body::SizeHint::default, |rest| http_body::SizeHint::with_exact(rest + held_bytes));
+        size = size
+            .exact()
+            .map_or_else(http_body::SizeHint::default, |rest| {
+                http_body::SizeHint::with_exact(rest + held_bytes)
+            });
         let body = Answer::passing(held, size, incoming, must_end, watched, idle, self.ticket);
         Response::from_parts(parts, body)
     }
 
     /// Passes Google's error on, without the keys it may quote.
-    fn deliver_error(mut self, mut parts: http::response::Parts, body: &Bytes, used: &[Attempt]) -> Response<Answer> {
+    fn deliver_error(
+        mut self,
+        mut parts: http::response::Parts,
+        body: &Bytes,
+        used: &[Attempt],
+    ) -> Response<Answer> {
         let keys: Vec<&KeyText> = used.iter().map(|attempt| &attempt.key.text).collect();
         let body = redact::redact(body, &keys).map_or_else(|| body.clone(), Bytes::from);
         headers::clean_answer(&mut parts.headers);
@@ -256,7 +374,12 @@ impl Exchange {
         let shared = Arc::clone(self.ticket.shared());
         self.ticket.record.reason = Some(refusal.name());
         let attempts = u32::try_from(self.ticket.record.verdicts.len()).unwrap_or(u32::MAX);
-        let (mut parts, body) = refused(&shared, refusal, self.found.surface, self.found.array && self.found.streams);
+        let (mut parts, body) = refused(
+            &shared,
+            refusal,
+            self.found.surface,
+            self.found.array && self.found.streams,
+        );
         self.mark(&mut parts.headers, parts.status, attempts);
         Response::from_parts(parts, Answer::whole(body, Some(self.ticket)))
     }
@@ -278,7 +401,9 @@ impl Exchange {
         if let Ok(id) = HeaderValue::from_str(&record.id) {
             headers.insert("x-gemini-relay-request-id", id);
         }
-        let reason = record.reason.or_else(|| (status.as_u16() >= 400 && self.source.is_passing()).then_some("body-past-replay-limit"));
+        let reason = record.reason.or_else(|| {
+            (status.as_u16() >= 400 && self.source.is_passing()).then_some("body-past-replay-limit")
+        });
         if let Some(reason) = reason {
             headers.insert("x-gemini-relay-reason", HeaderValue::from_static(reason));
         }
@@ -286,14 +411,25 @@ impl Exchange {
 }
 
 /// A refusal's head and body.
-pub(crate) fn refused(shared: &Shared, refusal: &Refusal, surface: Surface, array: bool) -> (http::response::Parts, String) {
+pub(crate) fn refused(
+    shared: &Shared,
+    refusal: &Refusal,
+    surface: Surface,
+    array: bool,
+) -> (http::response::Parts, String) {
     shared.metrics.refusal(refusal.name());
     let rendered = refusal.render(surface, array, shared.clock.now());
     let (mut parts, ()) = Response::new(()).into_parts();
-    parts.status = StatusCode::from_u16(rendered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
+    parts.status =
+        StatusCode::from_u16(rendered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    parts.headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/json; charset=UTF-8"),
+    );
     if let Some(seconds) = rendered.retry_after {
-        parts.headers.insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
+        parts
+            .headers
+            .insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     (parts, rendered.body)
 }
@@ -325,12 +461,20 @@ async fn read_error(headers: &HeaderMap, mut incoming: Incoming) -> Bytes {
     let mut plain = Vec::new();
     let limit = MAX_ERROR as u64;
     let read = match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-        Some(b"gzip" | b"x-gzip") => flate2::read::MultiGzDecoder::new(&body[..]).take(limit).read_to_end(&mut plain),
-        Some(b"deflate") => flate2::read::ZlibDecoder::new(&body[..]).take(limit).read_to_end(&mut plain),
+        Some(b"gzip" | b"x-gzip") => flate2::read::MultiGzDecoder::new(&body[..])
+            .take(limit)
+            .read_to_end(&mut plain),
+        Some(b"deflate") => flate2::read::ZlibDecoder::new(&body[..])
+            .take(limit)
+            .read_to_end(&mut plain),
         _ => return body.freeze(),
     };
     // What could be read of a broken one is better than what could not.
-    if read.is_ok() || !plain.is_empty() { plain.into() } else { body.freeze() }
+    if read.is_ok() || !plain.is_empty() {
+        plain.into()
+    } else {
+        body.freeze()
+    }
 }
 
 /// A hundred times Google's longest error.

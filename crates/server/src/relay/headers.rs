@@ -12,7 +12,12 @@ use std::fmt::Write as _;
 pub(crate) fn clean_request(headers: &mut HeaderMap, upgrade: bool) {
     letin::strip_credentials(headers);
     hop_by_hop(headers, upgrade);
-    for name in [header::HOST, header::ACCEPT_ENCODING, header::CONTENT_LENGTH, header::EXPECT] {
+    for name in [
+        header::HOST,
+        header::ACCEPT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::EXPECT,
+    ] {
         headers.remove(name);
     }
 }
@@ -75,11 +80,19 @@ fn hop_by_hop(headers: &mut HeaderMap, upgrade: bool) {
         && let Ok(names) = connection.to_str()
         && !upgrade
     {
-        for name in names.split(',').filter_map(|name| HeaderName::try_from(name.trim()).ok()) {
+        for name in names
+            .split(',')
+            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        {
             headers.remove(name);
         }
     }
-    for name in [header::TE, header::TRAILER, header::TRANSFER_ENCODING, header::PROXY_AUTHENTICATE] {
+    for name in [
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::PROXY_AUTHENTICATE,
+    ] {
         headers.remove(name);
     }
     for name in ["keep-alive", "proxy-connection"] {

@@ -17,7 +17,10 @@ pub(crate) type Listeners = Vec<TcpListener>;
 ///
 /// # Errors
 /// The address and why, if one that must be there cannot be bound.
-pub(crate) fn bind(addresses: &[Listen], workers: usize) -> Result<(Vec<Listeners>, Vec<SocketAddr>), String> {
+pub(crate) fn bind(
+    addresses: &[Listen],
+    workers: usize,
+) -> Result<(Vec<Listeners>, Vec<SocketAddr>), String> {
     let mut all: Vec<Listeners> = (0..workers).map(|_| Vec::new()).collect();
     let mut bound = Vec::new();
     let mut port = None;
@@ -32,7 +35,10 @@ pub(crate) fn bind(addresses: &[Listen], workers: usize) -> Result<(Vec<Listener
         }
         match bind_one(address, workers) {
             Ok(sockets) => {
-                let actual = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
+                let actual = sockets
+                    .first()
+                    .and_then(|socket| socket.local_addr().ok())
+                    .unwrap_or(address);
                 port = Some(actual.port());
                 bound.push(actual);
                 for (listeners, socket) in all.iter_mut().zip(sockets) {
@@ -54,10 +60,14 @@ pub(crate) fn bind(addresses: &[Listen], workers: usize) -> Result<(Vec<Listener
 fn explain(address: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("{address} is in use: another program, or another gemini-relay, listens there. Stop it, or choose another with --listen")
+            format!(
+                "{address} is in use: another program, or another gemini-relay, listens there. Stop it, or choose another with --listen"
+            )
         }
         io::ErrorKind::PermissionDenied => {
-            format!("{address} may not be listened on by this user: ports below 1024 need privileges; choose another with --listen")
+            format!(
+                "{address} may not be listened on by this user: ports below 1024 need privileges; choose another with --listen"
+            )
         }
         _ => format!("cannot listen on {address}: {error}"),
     }
@@ -71,7 +81,8 @@ fn bind_one(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>>
     }
     if cfg!(any(target_os = "linux", target_os = "android")) {
         drop(first);
-        let shared: io::Result<Vec<TcpListener>> = (0..workers).map(|_| open(actual, true)).collect();
+        let shared: io::Result<Vec<TcpListener>> =
+            (0..workers).map(|_| open(actual, true)).collect();
         if let Ok(shared) = shared {
             return Ok(shared);
         }
@@ -82,13 +93,19 @@ fn bind_one(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>>
 }
 
 fn copies(first: TcpListener, workers: usize) -> io::Result<Vec<TcpListener>> {
-    let mut sockets: Vec<TcpListener> = (1..workers).map(|_| first.try_clone()).collect::<io::Result<_>>()?;
+    let mut sockets: Vec<TcpListener> = (1..workers)
+        .map(|_| first.try_clone())
+        .collect::<io::Result<_>>()?;
     sockets.push(first);
     Ok(sockets)
 }
 
 fn open(address: SocketAddr, share_port: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }

@@ -90,32 +90,105 @@ impl Metrics {
         };
         let mut registry = Registry::with_prefix("gemini_relay");
         registry.register("requests", "Requests answered", metrics.requests.clone());
-        registry.register("attempts", "Attempts made, by verdict", metrics.attempts.clone());
-        registry.register("refusals", "Requests that the relay answered by itself", metrics.refusals.clone());
-        registry.register("blocks", "Keys and projects put out, by reason", metrics.blocks.clone());
-        registry.register("tokens", "Tokens that Google counted", metrics.tokens.clone());
-        registry.register_with_unit("body", "Body bytes passed", Unit::Bytes, metrics.bytes.clone());
-        registry.register_with_unit("first_byte", "Time to an answer's first byte", Unit::Seconds, metrics.first_byte.clone());
-        registry.register_with_unit("request", "Time from a request to its answer's end", Unit::Seconds, metrics.duration.clone());
-        registry.register("waits", "Times that a request waited for a key or a pause to end", metrics.waits.clone());
-        registry.register("cut_streams", "Streams that broke upstream and were cut", metrics.cut.clone());
-        registry.register("cancelled", "Requests whose client went away", metrics.cancelled.clone());
-        registry.register("connections", "Open client connections", metrics.connections.clone());
-        registry.register("in_flight", "Requests in progress", metrics.in_flight.clone());
+        registry.register(
+            "attempts",
+            "Attempts made, by verdict",
+            metrics.attempts.clone(),
+        );
+        registry.register(
+            "refusals",
+            "Requests that the relay answered by itself",
+            metrics.refusals.clone(),
+        );
+        registry.register(
+            "blocks",
+            "Keys and projects put out, by reason",
+            metrics.blocks.clone(),
+        );
+        registry.register(
+            "tokens",
+            "Tokens that Google counted",
+            metrics.tokens.clone(),
+        );
+        registry.register_with_unit(
+            "body",
+            "Body bytes passed",
+            Unit::Bytes,
+            metrics.bytes.clone(),
+        );
+        registry.register_with_unit(
+            "first_byte",
+            "Time to an answer's first byte",
+            Unit::Seconds,
+            metrics.first_byte.clone(),
+        );
+        registry.register_with_unit(
+            "request",
+            "Time from a request to its answer's end",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "waits",
+            "Times that a request waited for a key or a pause to end",
+            metrics.waits.clone(),
+        );
+        registry.register(
+            "cut_streams",
+            "Streams that broke upstream and were cut",
+            metrics.cut.clone(),
+        );
+        registry.register(
+            "cancelled",
+            "Requests whose client went away",
+            metrics.cancelled.clone(),
+        );
+        registry.register(
+            "connections",
+            "Open client connections",
+            metrics.connections.clone(),
+        );
+        registry.register(
+            "in_flight",
+            "Requests in progress",
+            metrics.in_flight.clone(),
+        );
         registry.register("waiting", "Requests that wait", metrics.waiting.clone());
-        registry.register_with_unit("replay", "Request bodies kept for another attempt", Unit::Bytes, metrics.replay.clone());
+        registry.register_with_unit(
+            "replay",
+            "Request bodies kept for another attempt",
+            Unit::Bytes,
+            metrics.replay.clone(),
+        );
         registry.register("keys", "Keys by state", metrics.keys.clone());
-        registry.register("build", "This build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        *metrics.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
+        registry.register(
+            "build",
+            "This build",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        *metrics
+            .registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = registry;
         metrics
     }
 
     pub(crate) fn request(&self, surface: Surface, kind: Kind, status: u16) {
-        self.requests.get_or_create(&Request { surface: surface.name(), kind: kind.name(), status }).inc();
+        self.requests
+            .get_or_create(&Request {
+                surface: surface.name(),
+                kind: kind.name(),
+                status,
+            })
+            .inc();
     }
 
     pub(crate) fn attempt(&self, meaning: Meaning) {
-        self.attempts.get_or_create(&Verdict { verdict: meaning.name() }).inc();
+        self.attempts
+            .get_or_create(&Verdict {
+                verdict: meaning.name(),
+            })
+            .inc();
     }
 
     pub(crate) fn refusal(&self, reason: &'static str) {
@@ -123,24 +196,56 @@ impl Metrics {
     }
 
     pub(crate) fn block(&self, reason: Reason) {
-        self.blocks.get_or_create(&Because { reason: reason.name() }).inc();
+        self.blocks
+            .get_or_create(&Because {
+                reason: reason.name(),
+            })
+            .inc();
     }
 
-    pub(crate) fn ended(&self, first_byte: Option<Duration>, whole: Duration, sent: u64, received: u64, usage: Option<Usage>) {
+    pub(crate) fn ended(
+        &self,
+        first_byte: Option<Duration>,
+        whole: Duration,
+        sent: u64,
+        received: u64,
+        usage: Option<Usage>,
+    ) {
         if let Some(first_byte) = first_byte {
             self.first_byte.observe(first_byte.as_secs_f64());
         }
         self.duration.observe(whole.as_secs_f64());
-        self.bytes.get_or_create(&Direction { direction: "request" }).inc_by(received);
-        self.bytes.get_or_create(&Direction { direction: "answer" }).inc_by(sent);
+        self.bytes
+            .get_or_create(&Direction {
+                direction: "request",
+            })
+            .inc_by(received);
+        self.bytes
+            .get_or_create(&Direction {
+                direction: "answer",
+            })
+            .inc_by(sent);
         if let Some(usage) = usage {
-            self.tokens.get_or_create(&Direction { direction: "prompt" }).inc_by(usage.prompt);
-            self.tokens.get_or_create(&Direction { direction: "output" }).inc_by(usage.output);
+            self.tokens
+                .get_or_create(&Direction {
+                    direction: "prompt",
+                })
+                .inc_by(usage.prompt);
+            self.tokens
+                .get_or_create(&Direction {
+                    direction: "output",
+                })
+                .inc_by(usage.output);
         }
     }
 
     /// The text for a scrape.
-    pub(crate) fn encode(&self, census: &Census, in_progress: (usize, usize), budget: &Budget) -> String {
+    pub(crate) fn encode(
+        &self,
+        census: &Census,
+        in_progress: (usize, usize),
+        budget: &Budget,
+    ) -> String {
         let gauge = |gauge: &Gauge, value: usize| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         };
@@ -148,10 +253,21 @@ impl Metrics {
         gauge(&self.waiting, in_progress.1);
         gauge(&self.replay, budget.used());
         self.keys.clear();
-        gauge(&self.keys.get_or_create(&KeyState { state: "usable" }), census.usable);
-        gauge(&self.keys.get_or_create(&KeyState { state: "disabled" }), census.disabled);
+        gauge(
+            &self.keys.get_or_create(&KeyState { state: "usable" }),
+            census.usable,
+        );
+        gauge(
+            &self.keys.get_or_create(&KeyState { state: "disabled" }),
+            census.disabled,
+        );
         for (reason, count) in &census.out {
-            gauge(&self.keys.get_or_create(&KeyState { state: reason.name() }), *count);
+            gauge(
+                &self.keys.get_or_create(&KeyState {
+                    state: reason.name(),
+                }),
+                *count,
+            );
         }
         let mut out = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,4 +278,6 @@ impl Metrics {
 }
 
 /// From what loopback adds to what a thinking model takes.
-const SECONDS: [f64; 14] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0];
+const SECONDS: [f64; 14] = [
+    0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0,
+];

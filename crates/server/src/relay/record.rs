@@ -53,7 +53,9 @@ impl Record {
         if !tracing::enabled!(target: "gemini_relay::request", tracing::Level::INFO) {
             return;
         }
-        let client = usize::try_from(self.client.0).ok().and_then(|at| shared.clients.get(at));
+        let client = usize::try_from(self.client.0)
+            .ok()
+            .and_then(|at| shared.clients.get(at));
         let mut verdicts = String::new();
         for meaning in &self.verdicts {
             if !verdicts.is_empty() {

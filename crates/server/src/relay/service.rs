@@ -19,7 +19,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Answers one request.
-pub(crate) async fn answer(shared: Arc<Shared>, upstream: Arc<Upstream>, peer: SocketAddr, mut request: Request<Incoming>) -> Response<Answer> {
+pub(crate) async fn answer(
+    shared: Arc<Shared>,
+    upstream: Arc<Upstream>,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Response<Answer> {
     // HTTP/2 names the host in its request line.
     if !request.headers().contains_key(header::HOST)
         && let Some(authority) = request.uri().authority()
@@ -27,23 +32,46 @@ pub(crate) async fn answer(shared: Arc<Shared>, upstream: Arc<Upstream>, peer: S
     {
         request.headers_mut().insert(header::HOST, host);
     }
-    let origin = shared.door.listed_origin(request.headers()).and_then(|origin| HeaderValue::from_str(origin).ok());
-    if request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
+    let origin = shared
+        .door
+        .listed_origin(request.headers())
+        .and_then(|origin| HeaderValue::from_str(origin).ok());
+    if request.method() == Method::OPTIONS
+        && request
+            .headers()
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    {
         return preflight(&shared, origin.as_ref(), request.headers());
     }
     let mut response = route(&shared, &upstream, peer, request).await;
     if let Some(origin) = origin {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
+        headers.insert(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("*"),
+        );
         headers.append(header::VARY, HeaderValue::from_static("origin"));
     }
     response
 }
 
-async fn route(shared: &Arc<Shared>, upstream: &Arc<Upstream>, peer: SocketAddr, request: Request<Incoming>) -> Response<Answer> {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let destination = recognise(request.method(), path, request.headers(), &shared.config.base_path);
+async fn route(
+    shared: &Arc<Shared>,
+    upstream: &Arc<Upstream>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<Answer> {
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
+    let destination = recognise(
+        request.method(),
+        path,
+        request.headers(),
+        &shared.config.base_path,
+    );
     match destination {
         Destination::Nowhere => plain(shared, &Refusal::NotFound, Surface::Gemini, false),
         Destination::Relay(page) => control::answer(shared, &page, peer, &request),
@@ -51,13 +79,24 @@ async fn route(shared: &Arc<Shared>, upstream: &Arc<Upstream>, peer: SocketAddr,
             Ok(client) => exchange(shared, upstream, found, client, request).await,
             Err(refusal) => {
                 tracing::info!(%peer, reason = refusal.name(), "refused at the door");
-                plain(shared, &refusal, found.surface, found.array && found.streams)
+                plain(
+                    shared,
+                    &refusal,
+                    found.surface,
+                    found.array && found.streams,
+                )
             }
         },
     }
 }
 
-async fn exchange(shared: &Arc<Shared>, upstream: &Arc<Upstream>, found: Recognised, client: ClientId, mut request: Request<Incoming>) -> Response<Answer> {
+async fn exchange(
+    shared: &Arc<Shared>,
+    upstream: &Arc<Upstream>,
+    found: Recognised,
+    client: ClientId,
+    mut request: Request<Incoming>,
+) -> Response<Answer> {
     let upgrade = tunnel::asked(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let (parts, incoming) = request.into_parts();
     let source = Source::new(incoming, shared.config.replay_limit, &shared.budget);
@@ -65,15 +104,31 @@ async fn exchange(shared: &Arc<Shared>, upstream: &Arc<Upstream>, found: Recogni
     let mut scanner = Scanner::default();
     if is_json(&parts.headers, &found) && source.gather(&mut scanner).await.is_err() {
         // The client broke off while sending: nobody reads an answer.
-        return plain(shared, &Refusal::BadRequest("the request's body broke off."), found.surface, false);
+        return plain(
+            shared,
+            &Refusal::BadRequest("the request's body broke off."),
+            found.surface,
+            false,
+        );
     }
     let mut headers = parts.headers;
     let deadline = server_timeout(&headers).map(|span| shared.clock.now() + span);
     headers::clean_request(&mut headers, upgrade.is_some());
     let facts = facts(&found, &scanner.found(), client, deadline, &source);
-    let mut exchange = Exchange { method: parts.method, found, headers, source, facts, ticket };
+    let mut exchange = Exchange {
+        method: parts.method,
+        found,
+        headers,
+        source,
+        facts,
+        ticket,
+    };
     exchange.ticket.record.kind = exchange.facts.kind;
-    exchange.ticket.record.model.clone_from(&exchange.facts.model);
+    exchange
+        .ticket
+        .record
+        .model
+        .clone_from(&exchange.facts.model);
     match upgrade {
         Some(client) => tunnel::run(exchange, upstream, client).await,
         None => exchange.run(upstream).await,
@@ -81,7 +136,13 @@ async fn exchange(shared: &Arc<Shared>, upstream: &Arc<Upstream>, found: Recogni
 }
 
 /// What the policy is told.
-fn facts(found: &Recognised, body: &Found, client: ClientId, deadline: Option<gemini_relay_core::Time>, source: &Source) -> Facts {
+fn facts(
+    found: &Recognised,
+    body: &Found,
+    client: ClientId,
+    deadline: Option<gemini_relay_core::Time>,
+    source: &Source,
+) -> Facts {
     let in_body = matches!(found.surface, Surface::OpenAi | Surface::Interactions);
     let kind = match found.kind {
         Kind::Generate if body.grounded => Kind::Grounded,
@@ -90,12 +151,17 @@ fn facts(found: &Recognised, body: &Found, client: ClientId, deadline: Option<ge
     Facts {
         surface: found.surface,
         kind,
-        model: found.model.clone().or_else(|| body.model.as_deref().filter(|_| in_body).map(Arc::from)),
+        model: found
+            .model
+            .clone()
+            .or_else(|| body.model.as_deref().filter(|_| in_body).map(Arc::from)),
         streams: found.streams || in_body && body.stream,
         repeat: found.repeat,
         replayable: source.is_kept(),
         client,
-        conversation: body.conversation.filter(|_| matches!(kind, Kind::Generate | Kind::Grounded)),
+        conversation: body
+            .conversation
+            .filter(|_| matches!(kind, Kind::Generate | Kind::Grounded)),
         deadline,
     }
 }
@@ -105,7 +171,10 @@ fn is_json(headers: &HeaderMap, found: &Recognised) -> bool {
     if matches!(found.surface, Surface::Upload | Surface::Live) {
         return false;
     }
-    match headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) {
+    match headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+    {
         Some(kind) => kind.to_ascii_lowercase().contains("json"),
         // curl -d says `application/x-www-form-urlencoded`, others say nothing.
         None => found.repeat == Repeat::Freely,
@@ -114,8 +183,16 @@ fn is_json(headers: &HeaderMap, found: &Recognised) -> bool {
 
 /// The client's total patience, in seconds (`X-Server-Timeout`, sent by Google's SDKs).
 fn server_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: f64 = headers.get("x-server-timeout")?.to_str().ok()?.trim().parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok().filter(|span| *span < Duration::from_secs(86_400))
+    let seconds: f64 = headers
+        .get("x-server-timeout")?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|span| *span < Duration::from_secs(86_400))
 }
 
 fn record(shared: &Shared, found: &Recognised, client: ClientId) -> Record {
@@ -139,24 +216,46 @@ fn record(shared: &Shared, found: &Recognised, client: ClientId) -> Record {
 }
 
 /// The relay's own answer to a request that was not let in.
-pub(crate) fn plain(shared: &Shared, refusal: &Refusal, surface: Surface, array: bool) -> Response<Answer> {
+pub(crate) fn plain(
+    shared: &Shared,
+    refusal: &Refusal,
+    surface: Surface,
+    array: bool,
+) -> Response<Answer> {
     let (parts, body) = refused(shared, refusal, surface, array);
     Response::from_parts(parts, Answer::whole(body, None))
 }
 
-fn preflight(shared: &Shared, origin: Option<&HeaderValue>, headers: &HeaderMap) -> Response<Answer> {
+fn preflight(
+    shared: &Shared,
+    origin: Option<&HeaderValue>,
+    headers: &HeaderMap,
+) -> Response<Answer> {
     let Some(origin) = origin else {
-        return plain(shared, &Refusal::Forbidden("a web page's origin is not allowed. Allow it with --allow-origin."), Surface::Gemini, false);
+        return plain(
+            shared,
+            &Refusal::Forbidden(
+                "a web page's origin is not allowed. Allow it with --allow-origin.",
+            ),
+            Surface::Gemini,
+            false,
+        );
     };
     let mut response = Response::new(Answer::whole("", None));
     *response.status_mut() = StatusCode::NO_CONTENT;
     let allowed = response.headers_mut();
     allowed.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-    allowed.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
+    allowed.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"),
+    );
     if let Some(asked) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         allowed.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
     }
-    allowed.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    allowed.insert(
+        header::ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static("600"),
+    );
     allowed.insert(header::VARY, HeaderValue::from_static("origin"));
     response
 }

@@ -47,7 +47,10 @@ impl Shared {
         let seed = seed();
         let origins = match &config.origins {
             Origins::Any => vec!["*".to_owned()],
-            Origins::Listed(list) => list.iter().filter_map(|origin| origin.to_str().ok().map(str::to_owned)).collect(),
+            Origins::Listed(list) => list
+                .iter()
+                .filter_map(|origin| origin.to_str().ok().map(str::to_owned))
+                .collect(),
         };
         let door = Door::new(
             config.tokens.iter().map(|token| token.secret.expose()),
@@ -58,7 +61,11 @@ impl Shared {
         let relay = Relay::new(keys, config.settings(), seed, seed, clock.now().as_millis());
         Arc::new(Self {
             door,
-            clients: config.tokens.iter().map(|token| Arc::from(token.name.as_str())).collect(),
+            clients: config
+                .tokens
+                .iter()
+                .map(|token| Arc::from(token.name.as_str()))
+                .collect(),
             metrics: Metrics::new(),
             budget: Arc::new(Budget::new(config.replay_total)),
             clock,
@@ -67,7 +74,10 @@ impl Shared {
             network: AtomicU64::new(0),
             run: u32::try_from(seed >> 32).unwrap_or_default(),
             counter: AtomicU64::new(0),
-            policy: Mutex::new(Policy { relay, sleepers: HashMap::new() }),
+            policy: Mutex::new(Policy {
+                relay,
+                sleepers: HashMap::new(),
+            }),
             config,
         })
     }
@@ -94,7 +104,11 @@ impl Shared {
 
     /// A request's id: which start of the relay, and the how-manieth.
     pub(crate) fn next_id(&self) -> String {
-        format!("{:08x}-{:06x}", self.run, self.counter.fetch_add(1, Ordering::Relaxed))
+        format!(
+            "{:08x}-{:06x}",
+            self.run,
+            self.counter.fetch_add(1, Ordering::Relaxed)
+        )
     }
 
     fn lock(&self) -> MutexGuard<'_, Policy> {
@@ -106,10 +120,16 @@ impl Shared {
             let policy = self.lock();
             let mut keys = policy.relay.pool().keys();
             let (what, label) = match subject {
-                Subject::Key(id) => ("key", keys.find(|key| key.id == *id).map(|key| Arc::clone(&key.label))),
-                Subject::Project(id) => {
-                    ("project", keys.find(|key| key.project_id == *id).map(|key| Arc::clone(&key.project)))
-                }
+                Subject::Key(id) => (
+                    "key",
+                    keys.find(|key| key.id == *id)
+                        .map(|key| Arc::clone(&key.label)),
+                ),
+                Subject::Project(id) => (
+                    "project",
+                    keys.find(|key| key.project_id == *id)
+                        .map(|key| Arc::clone(&key.project)),
+                ),
             };
             (what, label.unwrap_or_else(|| Arc::from("?")))
         };
@@ -117,7 +137,8 @@ impl Shared {
             Change::Blocked(subject, block) => {
                 let (what, label) = name(subject);
                 let until = format!("{:?}", block.until);
-                let (reason, model) = (block.reason.name(), block.model.as_deref().unwrap_or("all"));
+                let (reason, model) =
+                    (block.reason.name(), block.model.as_deref().unwrap_or("all"));
                 self.metrics.block(block.reason);
                 if block.strikes.is_some() {
                     tracing::warn!(%what, %label, reason, model, tried_again = until, "out: {what} {label} is {}", block.reason.words());
@@ -133,7 +154,9 @@ impl Shared {
                 let (what, label) = name(&Subject::Key(*key));
                 tracing::info!(%what, %label, surface = surface.name(), ?carrier, "learned how the key is to be shown");
             }
-            Change::ModelNamed(asked, named) => tracing::info!(%asked, %named, "Google counts a model under another name"),
+            Change::ModelNamed(asked, named) => {
+                tracing::info!(%asked, %named, "Google counts a model under another name")
+            }
         }
     }
 }
@@ -141,5 +164,7 @@ impl Shared {
 /// Randomness from the operating system, by way of the hasher that the standard library seeds with it.
 fn seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
 }

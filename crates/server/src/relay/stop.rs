@@ -13,7 +13,8 @@ impl Asked {
     pub(crate) fn new() -> Self {
         Self {
             #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok(),
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                .ok(),
             #[cfg(windows)]
             close: tokio::signal::windows::ctrl_close().ok(),
         }

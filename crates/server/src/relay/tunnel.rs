@@ -11,19 +11,31 @@ use std::sync::Arc;
 
 /// Whether the client asks for a WebSocket.
 pub(crate) fn asked(headers: &HeaderMap) -> bool {
-    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    headers
+        .get(header::UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Carries the request out and, if Google agrees, joins the two connections.
-pub(crate) async fn run(exchange: Exchange, upstream: &Arc<Upstream>, client: OnUpgrade) -> Response<Answer> {
+pub(crate) async fn run(
+    exchange: Exchange,
+    upstream: &Arc<Upstream>,
+    client: OnUpgrade,
+) -> Response<Answer> {
     let response = exchange.run(upstream).await;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return response;
     }
     let (mut parts, body) = response.into_parts();
     // What clean-up took off as belonging to the connection is what is being agreed on.
-    parts.headers.insert(header::CONNECTION, header::HeaderValue::from_static("upgrade"));
-    parts.headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
+    parts.headers.insert(
+        header::CONNECTION,
+        header::HeaderValue::from_static("upgrade"),
+    );
+    parts.headers.insert(
+        header::UPGRADE,
+        header::HeaderValue::from_static("websocket"),
+    );
     let mut upstream_response = Response::from_parts(parts.clone(), ());
     if let Some(on) = parts.extensions.remove::<OnUpgrade>() {
         upstream_response.extensions_mut().insert(on);
@@ -35,7 +47,8 @@ pub(crate) async fn run(exchange: Exchange, upstream: &Arc<Upstream>, client: On
         if let (Ok(client), Ok(google)) = (client.await, google.await) {
             let mut client = TokioIo::new(client);
             let mut google = TokioIo::new(google);
-            if let Ok((received, sent)) = tokio::io::copy_bidirectional(&mut client, &mut google).await
+            if let Ok((received, sent)) =
+                tokio::io::copy_bidirectional(&mut client, &mut google).await
                 && let Some(ticket) = &mut ticket
             {
                 ticket.record.received = received;

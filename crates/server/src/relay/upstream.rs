@@ -41,7 +41,10 @@ impl Upstream {
             .https_or_http()
             .enable_http1()
             .wrap_connector(Way::of(config));
-        let connector = Within { connector, limit: config.connect_timeout };
+        let connector = Within {
+            connector,
+            limit: config.connect_timeout,
+        };
         let client = Mutex::new((0, client(connector.clone())));
         Self { connector, client }
     }
@@ -122,10 +125,17 @@ impl Way {
             .authority(upstream.authority.clone())
             .path_and_query("/")
             .build();
-        let Some(proxy) = destination.ok().and_then(|to| config.proxy.matcher().intercept(&to)) else {
+        let Some(proxy) = destination
+            .ok()
+            .and_then(|to| config.proxy.matcher().intercept(&to))
+        else {
             return Self::Direct(tcp);
         };
-        if proxy.uri().scheme_str().is_some_and(|scheme| scheme.starts_with("socks")) {
+        if proxy
+            .uri()
+            .scheme_str()
+            .is_some_and(|scheme| scheme.starts_with("socks"))
+        {
             let mut socks = SocksV5::new(proxy.uri().clone(), tcp);
             if let Some((user, password)) = proxy.raw_auth() {
                 socks = socks.with_auth(user.to_owned(), password.to_owned());

@@ -93,21 +93,40 @@ impl Accept {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
-        let (shared, upstream, tls) = (Arc::clone(&self.shared), Arc::clone(&self.upstream), self.tls.clone());
+        let (shared, upstream, tls) = (
+            Arc::clone(&self.shared),
+            Arc::clone(&self.upstream),
+            self.tls.clone(),
+        );
         let watcher = self.graceful.watcher();
         tokio::spawn(async move {
             shared.metrics.connections.inc();
             let _open = Open(Arc::clone(&shared));
             let service = service_fn(move |request| {
                 let (shared, upstream) = (Arc::clone(&shared), Arc::clone(&upstream));
-                async move { Ok::<_, Infallible>(service::answer(shared, upstream, peer, request).await) }
+                async move {
+                    Ok::<_, Infallible>(service::answer(shared, upstream, peer, request).await)
+                }
             });
             let builder = builder();
             // Errors here are clients that left or spoke nonsense, or streams that were cut on purpose.
             let ended = match tls {
-                None => watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service)).await,
+                None => {
+                    watcher
+                        .watch(
+                            builder.serve_connection_with_upgrades(TokioIo::new(stream), service),
+                        )
+                        .await
+                }
                 Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service)).await,
+                    Ok(Ok(stream)) => {
+                        watcher
+                            .watch(
+                                builder
+                                    .serve_connection_with_upgrades(TokioIo::new(stream), service),
+                            )
+                            .await
+                    }
                     Ok(Err(error)) => {
                         tracing::debug!(%peer, %error, "TLS handshake failed");
                         return;
@@ -132,7 +151,11 @@ impl Drop for Open {
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(MAX_HEAD);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(MAX_HEAD);
     builder
         .http2()
         .timer(TokioTimer::new())

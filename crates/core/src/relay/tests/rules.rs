@@ -10,21 +10,39 @@ use crate::settings::{Settings, Strategy};
 use crate::verdict::Outcome;
 use std::time::Duration;
 
-const GONE: &str = "models/m is not found for API version v1beta, or is not supported for generateContent.";
+const GONE: &str =
+    "models/m is not found for API version v1beta, or is not supported for generateContent.";
 
 #[test]
 fn a_missing_model_is_tried_once_elsewhere_and_then_believed() {
     let mut world = World::new(&["a.1", "b.1", "c.1"], Settings::default());
     let version = world.relay.pool().version();
     world.google(|_, _, _| refused(404, GONE));
-    assert_eq!(world.ask(generate("m")), End::Delivered { status: 404, attempts: 2, why: None });
-    assert_eq!(world.relay.pool().version(), version, "two agree: nothing is held against them");
+    assert_eq!(
+        world.ask(generate("m")),
+        End::Delivered {
+            status: 404,
+            attempts: 2,
+            why: None
+        }
+    );
+    assert_eq!(
+        world.relay.pool().version(),
+        version,
+        "two agree: nothing is held against them"
+    );
 }
 
 #[test]
 fn a_model_that_another_serves_is_missing_only_here() {
     let mut world = World::new(&["a.1", "b.1"], Settings::default());
-    world.google(|attempt, _, _| if &*attempt.key.project == "a" { refused(404, GONE) } else { Outcome::Served });
+    world.google(|attempt, _, _| {
+        if &*attempt.key.project == "a" {
+            refused(404, GONE)
+        } else {
+            Outcome::Served
+        }
+    });
     for _ in 0..5 {
         assert_eq!(world.ask(generate("m")).key(), "b.1");
     }
@@ -33,13 +51,22 @@ fn a_model_that_another_serves_is_missing_only_here() {
     world.attempts.clear();
     world.ask(generate("other"));
     world.ask(generate("other"));
-    assert!(world.attempts.contains(&"a.1".to_owned()), "other models are not concerned");
+    assert!(
+        world.attempts.contains(&"a.1".to_owned()),
+        "other models are not concerned"
+    );
 }
 
 #[test]
 fn an_unclear_refusal_cools_one_key_for_minutes_only_if_another_is_served() {
     let mut world = World::new(&["a.1", "b.1"], Settings::default());
-    world.google(|attempt, _, _| if &*attempt.key.project == "a" { refused(403, "The caller does not have permission") } else { Outcome::Served });
+    world.google(|attempt, _, _| {
+        if &*attempt.key.project == "a" {
+            refused(403, "The caller does not have permission")
+        } else {
+            Outcome::Served
+        }
+    });
     for _ in 0..5 {
         assert_eq!(world.ask(generate("m")).key(), "b.1");
     }
@@ -51,20 +78,40 @@ fn an_unclear_refusal_cools_one_key_for_minutes_only_if_another_is_served() {
     assert!(world.attempts.contains(&"a.1".to_owned()));
     world.google(|_, _, _| refused(403, "The caller does not have permission"));
     world.advance(Duration::from_secs(301));
-    assert_eq!(world.ask(generate("m")), End::Delivered { status: 403, attempts: 2, why: None });
+    assert_eq!(
+        world.ask(generate("m")),
+        End::Delivered {
+            status: 403,
+            attempts: 2,
+            why: None
+        }
+    );
 }
 
 #[test]
 fn with_one_project_googles_own_refusal_is_passed_on() {
     let mut world = World::new(&["a.1"], Settings::default());
     world.google(|_, _, _| refused(404, GONE));
-    assert_eq!(world.ask(generate("m")), End::Delivered { status: 404, attempts: 1, why: None });
+    assert_eq!(
+        world.ask(generate("m")),
+        End::Delivered {
+            status: 404,
+            attempts: 1,
+            why: None
+        }
+    );
 }
 
 #[test]
 fn the_carrier_a_key_takes_is_learned_and_then_used_at_once() {
     let mut world = World::new(&["a.1"], Settings::default());
-    world.google(|attempt, _, _| if attempt.carrier == Carrier::Bearer { Outcome::Served } else { refused(401, "Request had invalid authentication credentials.") });
+    world.google(|attempt, _, _| {
+        if attempt.carrier == Carrier::Bearer {
+            Outcome::Served
+        } else {
+            refused(401, "Request had invalid authentication credentials.")
+        }
+    });
     assert_eq!(world.ask(generate("m")).attempts(), 2);
     assert_eq!(world.ask(generate("m")).attempts(), 1);
 }
@@ -72,10 +119,19 @@ fn the_carrier_a_key_takes_is_learned_and_then_used_at_once() {
 #[test]
 fn a_key_that_no_carrier_helps_is_disabled() {
     let mut world = World::new(&["a.1", "b.1"], Settings::default());
-    world.google(|attempt, _, _| if &*attempt.key.label == "a.1" { refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED") } else { Outcome::Served });
+    world.google(|attempt, _, _| {
+        if &*attempt.key.label == "a.1" {
+            refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED")
+        } else {
+            Outcome::Served
+        }
+    });
     world.ask(generate("m")).key();
     world.ask(generate("m")).key();
-    assert_eq!(world.relay.census(world.now).out[&Reason::CredentialType], 1);
+    assert_eq!(
+        world.relay.census(world.now).out[&Reason::CredentialType],
+        1
+    );
     assert_eq!(world.attempts.iter().filter(|key| *key == "a.1").count(), 2);
 }
 
@@ -88,12 +144,21 @@ fn later_turns_go_where_the_earlier_ones_were_served_while_that_is_healthy() {
         assert_eq!(world.ask(turns("m", turn, Some(turn - 1))).key(), first);
     }
     let project = first.clone();
-    world.google(move |attempt, _, _| if *attempt.key.label == *project { quota("m", MINUTE_ID, 5, Duration::from_secs(30)) } else { Outcome::Served });
+    world.google(move |attempt, _, _| {
+        if *attempt.key.label == *project {
+            quota("m", MINUTE_ID, 5, Duration::from_secs(30))
+        } else {
+            Outcome::Served
+        }
+    });
     let second = world.ask(turns("m", 20, Some(19))).key().to_owned();
     assert_ne!(second, first);
     assert_eq!(world.ask(turns("m", 21, Some(20))).key(), second);
     // Another client's conversation is another conversation.
-    let other = Facts { client: crate::facts::ClientId(9), ..turns("m", 22, Some(21)) };
+    let other = Facts {
+        client: crate::facts::ClientId(9),
+        ..turns("m", 22, Some(21))
+    };
     let mut elsewhere = 0;
     for _ in 0..4 {
         elsewhere += usize::from(world.ask(other.clone()).key() != second);
@@ -103,7 +168,10 @@ fn later_turns_go_where_the_earlier_ones_were_served_while_that_is_healthy() {
 
 #[test]
 fn a_corrupted_signature_is_tried_once_with_the_earlier_project() {
-    let settings = Settings { strategy: Strategy::RoundRobin, ..Settings::default() };
+    let settings = Settings {
+        strategy: Strategy::RoundRobin,
+        ..Settings::default()
+    };
     let mut world = World::new(&["a.1", "b.1"], settings);
     let first = world.ask(turns("m", 10, None)).key().to_owned();
     // It cools for a moment, so that the next turn goes elsewhere, and is back when that fails.
@@ -114,19 +182,35 @@ fn a_corrupted_signature_is_tried_once_with_the_earlier_project() {
             refusals += 1;
             return refused(503, "overloaded");
         }
-        if *attempt.key.label == *home { Outcome::Served } else { refused(400, "Corrupted thought signature.") }
+        if *attempt.key.label == *home {
+            Outcome::Served
+        } else {
+            refused(400, "Corrupted thought signature.")
+        }
     });
     world.attempts.clear();
     let end = world.ask(turns("m", 11, Some(10)));
     assert_eq!(end.key(), first);
     world.google(|_, _, _| refused(400, "Corrupted thought signature."));
     world.attempts.clear();
-    assert!(matches!(world.ask(turns("m", 12, Some(999))), End::Delivered { status: 400, attempts: 1, .. }));
+    assert!(matches!(
+        world.ask(turns("m", 12, Some(999))),
+        End::Delivered {
+            status: 400,
+            attempts: 1,
+            ..
+        }
+    ));
 }
 
 #[test]
 fn what_may_create_something_is_repeated_only_when_it_was_refused() {
-    let create = Facts { kind: Kind::Other, repeat: Repeat::WhenRefused, model: None, ..generate("m") };
+    let create = Facts {
+        kind: Kind::Other,
+        repeat: Repeat::WhenRefused,
+        model: None,
+        ..generate("m")
+    };
     for (outcome, attempts) in [
         (Outcome::Broken, 1),
         (refused(500, "internal"), 1),
@@ -138,9 +222,18 @@ fn what_may_create_something_is_repeated_only_when_it_was_refused() {
         let mut world = World::new(&["a.1", "b.1"], Settings::default());
         let given = outcome.clone();
         world.google(move |_, _, _| given.clone());
-        assert_eq!(world.ask(create.clone()).attempts(), attempts, "{outcome:?}");
+        assert_eq!(
+            world.ask(create.clone()).attempts(),
+            attempts,
+            "{outcome:?}"
+        );
     }
-    for (outcome, attempts) in [(Outcome::Broken, 3), (refused(500, "internal"), 3), (Outcome::Silent, 1), (Outcome::Empty, 2)] {
+    for (outcome, attempts) in [
+        (Outcome::Broken, 3),
+        (refused(500, "internal"), 3),
+        (Outcome::Silent, 1),
+        (Outcome::Empty, 2),
+    ] {
         let mut world = World::new(&["a.1", "b.1"], Settings::default());
         let given = outcome.clone();
         world.google(move |_, _, _| given.clone());
@@ -152,7 +245,13 @@ fn what_may_create_something_is_repeated_only_when_it_was_refused() {
 fn a_network_that_comes_back_within_seconds_is_not_noticed() {
     let mut world = World::new(&["a.1"], Settings::default());
     let started = world.now;
-    world.google(move |_, _, now| if now.since(started) < Duration::from_secs(2) { Outcome::Unreachable } else { Outcome::Served });
+    world.google(move |_, _, now| {
+        if now.since(started) < Duration::from_secs(2) {
+            Outcome::Unreachable
+        } else {
+            Outcome::Served
+        }
+    });
     world.ask(generate("m")).key();
     assert!(world.now.since(started) < Duration::from_secs(5));
 }
@@ -160,16 +259,45 @@ fn a_network_that_comes_back_within_seconds_is_not_noticed() {
 #[test]
 fn a_body_that_is_gone_is_answered_so_that_the_client_tries_again() {
     let mut world = World::new(&["a.1", "b.1"], Settings::default());
-    world.google(|_, _, _| quota("m", "GenerateRequestsPerDayPerProjectPerModel-FreeTier", 20, Duration::from_secs(5)));
-    let once = Facts { replayable: false, ..generate("m") };
-    let End::Refused { refusal: Refusal::Quota { back, day: false, violation, .. }, attempts: 1 } = world.ask(once) else { panic!() };
+    world.google(|_, _, _| {
+        quota(
+            "m",
+            "GenerateRequestsPerDayPerProjectPerModel-FreeTier",
+            20,
+            Duration::from_secs(5),
+        )
+    });
+    let once = Facts {
+        replayable: false,
+        ..generate("m")
+    };
+    let End::Refused {
+        refusal:
+            Refusal::Quota {
+                back,
+                day: false,
+                violation,
+                ..
+            },
+        attempts: 1,
+    } = world.ask(once)
+    else {
+        panic!()
+    };
     assert_eq!(back.since(world.now), Duration::from_secs(1));
-    assert!(violation.is_none_or(|violation| violation.quota_id.is_empty()), "a PerDay violation would make gemini-cli give up");
+    assert!(
+        violation.is_none_or(|violation| violation.quota_id.is_empty()),
+        "a PerDay violation would make gemini-cli give up"
+    );
 }
 
 #[test]
 fn attempts_are_limited_where_the_operator_says_so() {
-    let settings = Settings { attempts: Some(2), max_wait: Duration::ZERO, ..Settings::default() };
+    let settings = Settings {
+        attempts: Some(2),
+        max_wait: Duration::ZERO,
+        ..Settings::default()
+    };
     let mut world = World::new(&["a.1", "b.1", "c.1"], settings);
     world.google(|_, _, _| quota("m", MINUTE_ID, 5, Duration::from_secs(30)));
     assert_eq!(world.ask(generate("m")).attempts(), 2);
@@ -177,34 +305,71 @@ fn attempts_are_limited_where_the_operator_says_so() {
 
 #[test]
 fn a_clients_deadline_is_kept() {
-    let mut world = World::new(&["a.1"], Settings { max_wait: Duration::from_secs(600), ..Settings::default() });
+    let mut world = World::new(
+        &["a.1"],
+        Settings {
+            max_wait: Duration::from_secs(600),
+            ..Settings::default()
+        },
+    );
     world.google(|_, _, _| quota("m", MINUTE_ID, 5, Duration::from_secs(40)));
     let started = world.now;
-    let facts = Facts { deadline: Some(started + Duration::from_secs(30)), ..generate("m") };
-    assert!(matches!(world.ask(facts), End::Refused { refusal: Refusal::Quota { .. }, .. }), "waiting cannot help");
+    let facts = Facts {
+        deadline: Some(started + Duration::from_secs(30)),
+        ..generate("m")
+    };
+    assert!(
+        matches!(
+            world.ask(facts),
+            End::Refused {
+                refusal: Refusal::Quota { .. },
+                ..
+            }
+        ),
+        "waiting cannot help"
+    );
     assert_eq!(world.now, started);
     let mut world = World::new(&["a.1"], Settings::default());
     world.google(|_, _, _| refused(503, "overloaded"));
-    let facts = Facts { deadline: Some(world.now + Duration::from_millis(10_300)), ..generate("m") };
+    let facts = Facts {
+        deadline: Some(world.now + Duration::from_millis(10_300)),
+        ..generate("m")
+    };
     assert_eq!(world.ask(facts).attempts(), 1);
 }
 
 #[test]
 fn a_quota_that_google_counts_under_another_name_is_filed_there() {
     let mut world = World::new(&["a.1", "b.1"], Settings::default());
-    world.google(|attempt, _, _| if &*attempt.key.project == "a" { quota("m-counted", MINUTE_ID, 5, Duration::from_secs(30)) } else { Outcome::Served });
+    world.google(|attempt, _, _| {
+        if &*attempt.key.project == "a" {
+            quota("m-counted", MINUTE_ID, 5, Duration::from_secs(30))
+        } else {
+            Outcome::Served
+        }
+    });
     world.ask(generate("m-preview")).key();
     world.ask(generate("m-preview")).key();
     assert_eq!(world.attempts.iter().filter(|key| *key == "a.1").count(), 1);
     world.ask(generate("m-counted")).key();
     world.ask(generate("m-counted")).key();
-    assert_eq!(world.attempts.iter().filter(|key| *key == "a.1").count(), 1, "the counted model is out there too");
+    assert_eq!(
+        world.attempts.iter().filter(|key| *key == "a.1").count(),
+        1,
+        "the counted model is out there too"
+    );
 }
 
 #[test]
 fn a_new_list_of_keys_keeps_what_is_known_of_the_old_ones() {
     let mut world = World::new(&["a.1", "b.1"], Settings::default());
-    world.google(|attempt, _, _| if &*attempt.key.label == "a.1" { refused(400, "API key not valid.") } else { Outcome::Served });
+    world.google(|attempt, _, _| {
+        if &*attempt.key.label == "a.1" {
+            refused(400, "API key not valid.")
+        } else {
+            Outcome::Served
+        }
+    });
     world.ask(generate("m"));
     world.ask(generate("m"));
     world.relay.reload(&[spec("c.1"), spec("a.1")], world.now);
@@ -223,12 +388,24 @@ fn models_that_a_key_is_not_for_are_not_asked_of_it() {
     off.enabled = false;
     let mut world = World::with(&[only, off], Settings::default());
     world.ask(generate("gemini-2.5-flash")).key();
-    assert!(matches!(world.ask(generate("gemini-3-pro")), End::Refused { refusal: Refusal::NotAllowed { .. }, .. }));
+    assert!(matches!(
+        world.ask(generate("gemini-3-pro")),
+        End::Refused {
+            refusal: Refusal::NotAllowed { .. },
+            ..
+        }
+    ));
 }
 
 #[test]
 fn events_come_to_the_same_in_any_order_and_however_often() {
-    let mut world = World::new(&["a.1", "b.1", "c.1"], Settings { max_wait: Duration::ZERO, ..Settings::default() });
+    let mut world = World::new(
+        &["a.1", "b.1", "c.1"],
+        Settings {
+            max_wait: Duration::ZERO,
+            ..Settings::default()
+        },
+    );
     world.google(|attempt, _, _| match &*attempt.key.label {
         "a.1" => refused(400, "API key not valid."),
         "b.1" => quota("named", MINUTE_ID, 5, Duration::from_secs(30)),

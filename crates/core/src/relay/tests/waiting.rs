@@ -13,7 +13,13 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A world whose only project has just run dry for 20 seconds.
 fn dry(settings: Settings) -> World {
-    let mut world = World::new(&["a.1"], Settings { max_wait: Duration::ZERO, ..settings.clone() });
+    let mut world = World::new(
+        &["a.1"],
+        Settings {
+            max_wait: Duration::ZERO,
+            ..settings.clone()
+        },
+    );
     world.google(|_, _, _| quota("m", MINUTE_ID, 5, 20 * SECOND));
     world.ask(generate("m"));
     let events = world.relay.take_events();
@@ -40,15 +46,28 @@ fn a_short_wait_is_waited_and_the_client_notices_nothing() {
 
 #[test]
 fn a_long_wait_is_refused_at_once_with_the_true_time() {
-    let mut world = dry(Settings { max_wait: 5 * SECOND, ..Settings::default() });
+    let mut world = dry(Settings {
+        max_wait: 5 * SECOND,
+        ..Settings::default()
+    });
     world.advance(Duration::from_millis(500));
     let started = world.now;
-    let End::Refused { refusal, attempts: 0 } = world.ask(generate("m")) else { panic!() };
+    let End::Refused {
+        refusal,
+        attempts: 0,
+    } = world.ask(generate("m"))
+    else {
+        panic!()
+    };
     assert_eq!(world.now, started);
     let rendered = refusal.render(Surface::Gemini, false, world.now);
     let error = GoogleError::parse(rendered.body.as_bytes());
     assert_eq!(rendered.retry_after, Some(20), "rounded up");
-    assert!(error.message.ends_with("Please retry in 20s."), "{}", error.message);
+    assert!(
+        error.message.ends_with("Please retry in 20s."),
+        "{}",
+        error.message
+    );
     assert_eq!(error.violations[0].quota_id, MINUTE_ID);
 }
 
@@ -69,7 +88,10 @@ fn those_who_wait_go_in_order_of_arrival_and_not_all_at_once() {
             assert!(matches!(world.relay.poll(id, world.now), Step::Send(_)));
             order.push(id);
         }
-        world.now = world.relay.next_deadline().map_or(world.now, |at| at.max(world.now));
+        world.now = world
+            .relay
+            .next_deadline()
+            .map_or(world.now, |at| at.max(world.now));
     }
     assert_eq!(order, ids);
 }
@@ -88,13 +110,20 @@ fn a_newcomer_goes_behind_those_who_wait() {
 
 #[test]
 fn a_refusal_stops_the_rest_and_they_wait_on() {
-    let mut world = dry(Settings { max_wait: Duration::from_secs(100), ..Settings::default() });
+    let mut world = dry(Settings {
+        max_wait: Duration::from_secs(100),
+        ..Settings::default()
+    });
     let ids = [wait(&mut world), wait(&mut world), wait(&mut world)];
     world.advance(20 * SECOND);
     let ready = world.relay.ready(world.now);
-    let Step::Send(_) = world.relay.poll(ready[0], world.now) else { panic!() };
+    let Step::Send(_) = world.relay.poll(ready[0], world.now) else {
+        panic!()
+    };
     let refusal = quota("m", MINUTE_ID, 5, 30 * SECOND);
-    let done = world.relay.attempt_done(ready[0], &refusal, true, world.now);
+    let done = world
+        .relay
+        .attempt_done(ready[0], &refusal, true, world.now);
     assert_eq!(done.next, Next::Retry);
     assert!(matches!(world.relay.poll(ready[0], world.now), Step::Wait));
     world.advance(5 * SECOND);
@@ -106,10 +135,22 @@ fn a_refusal_stops_the_rest_and_they_wait_on() {
 
 #[test]
 fn a_client_that_leaves_frees_its_place() {
-    let mut world = dry(Settings { max_waiting: 1, ..Settings::default() });
+    let mut world = dry(Settings {
+        max_waiting: 1,
+        ..Settings::default()
+    });
     let first = wait(&mut world);
     let crowded = world.ask(generate("m"));
-    assert!(matches!(crowded, End::Refused { refusal: Refusal::Crowded, .. }), "{crowded:?}");
+    assert!(
+        matches!(
+            crowded,
+            End::Refused {
+                refusal: Refusal::Crowded,
+                ..
+            }
+        ),
+        "{crowded:?}"
+    );
     world.relay.cancel(first, world.now);
     assert_eq!(world.relay.in_progress(), (0, 0));
     let second = wait(&mut world);
@@ -128,12 +169,24 @@ fn one_models_queue_holds_nobody_else_up() {
 
 #[test]
 fn patience_has_an_end() {
-    let mut world = dry(Settings { max_wait: 25 * SECOND, ..Settings::default() });
+    let mut world = dry(Settings {
+        max_wait: 25 * SECOND,
+        ..Settings::default()
+    });
     let started = world.now;
     // Google goes on refusing: twenty seconds, and then twenty more.
     world.google(|_, _, _| quota("m", MINUTE_ID, 5, 20 * SECOND));
     let end = world.ask(generate("m"));
-    assert!(matches!(end, End::Refused { refusal: Refusal::Quota { .. }, .. }), "{end:?}");
+    assert!(
+        matches!(
+            end,
+            End::Refused {
+                refusal: Refusal::Quota { .. },
+                ..
+            }
+        ),
+        "{end:?}"
+    );
     assert_eq!(world.now.since(started).as_secs(), 20);
 }
 
@@ -145,5 +198,11 @@ fn a_request_whose_shell_died_expires() {
     world.advance(Duration::from_secs(3 * 3600));
     world.relay.ready(world.now);
     assert_eq!(world.relay.in_progress(), (0, 0));
-    assert!(matches!(world.relay.attempt_done(id, &Outcome::Served, true, world.now).next, Next::Deliver(None)));
+    assert!(matches!(
+        world
+            .relay
+            .attempt_done(id, &Outcome::Served, true, world.now)
+            .next,
+        Next::Deliver(None)
+    ));
 }

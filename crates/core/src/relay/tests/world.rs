@@ -18,9 +18,19 @@ pub(super) const NOON: Time = Time::from_millis(1_795_348_800_000);
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum End {
-    Served { key: String, attempts: u32 },
-    Delivered { status: u16, attempts: u32, why: Option<&'static str> },
-    Refused { refusal: Refusal, attempts: u32 },
+    Served {
+        key: String,
+        attempts: u32,
+    },
+    Delivered {
+        status: u16,
+        attempts: u32,
+        why: Option<&'static str>,
+    },
+    Refused {
+        refusal: Refusal,
+        attempts: u32,
+    },
 }
 
 impl End {
@@ -34,7 +44,9 @@ impl End {
 
     pub(super) fn attempts(&self) -> u32 {
         match self {
-            Self::Served { attempts, .. } | Self::Delivered { attempts, .. } | Self::Refused { attempts, .. } => *attempts,
+            Self::Served { attempts, .. }
+            | Self::Delivered { attempts, .. }
+            | Self::Refused { attempts, .. } => *attempts,
         }
     }
 }
@@ -53,7 +65,10 @@ pub(super) struct World {
 impl World {
     /// Keys named `p.k` belong to project `p`; without a dot, to nobody known.
     pub(super) fn new(keys: &[&str], settings: Settings) -> Self {
-        Self::with(&keys.iter().map(|key| spec(key)).collect::<Vec<_>>(), settings)
+        Self::with(
+            &keys.iter().map(|key| spec(key)).collect::<Vec<_>>(),
+            settings,
+        )
     }
 
     pub(super) fn with(keys: &[KeySpec], settings: Settings) -> Self {
@@ -65,7 +80,10 @@ impl World {
         }
     }
 
-    pub(super) fn google(&mut self, google: impl FnMut(&Attempt, &Facts, Time) -> Outcome + 'static) {
+    pub(super) fn google(
+        &mut self,
+        google: impl FnMut(&Attempt, &Facts, Time) -> Outcome + 'static,
+    ) {
         self.google = Box::new(google);
     }
 
@@ -93,15 +111,28 @@ impl World {
                     attempts = attempt.number;
                     self.attempts.push(attempt.key.label.to_string());
                     let outcome = (self.google)(&attempt, facts, self.now);
-                    let done = self.relay.attempt_done(id, &outcome, facts.replayable, self.now);
+                    let done = self
+                        .relay
+                        .attempt_done(id, &outcome, facts.replayable, self.now);
                     match done.next {
                         Next::Retry => {}
                         Next::Refuse(refusal) => return End::Refused { refusal, attempts },
                         Next::Deliver(why) => {
                             return match outcome {
-                                Outcome::Served => End::Served { key: attempt.key.label.to_string(), attempts },
-                                Outcome::Refused { status, .. } => End::Delivered { status, attempts, why },
-                                _ => End::Delivered { status: 0, attempts, why },
+                                Outcome::Served => End::Served {
+                                    key: attempt.key.label.to_string(),
+                                    attempts,
+                                },
+                                Outcome::Refused { status, .. } => End::Delivered {
+                                    status,
+                                    attempts,
+                                    why,
+                                },
+                                _ => End::Delivered {
+                                    status: 0,
+                                    attempts,
+                                    why,
+                                },
                             };
                         }
                     }
@@ -117,7 +148,10 @@ impl World {
             if self.relay.ready(self.now).contains(&id) {
                 return;
             }
-            let next = self.relay.next_deadline().expect("somebody waits for something");
+            let next = self
+                .relay
+                .next_deadline()
+                .expect("somebody waits for something");
             self.now = next.max(self.now + Duration::from_millis(1));
         }
         panic!("nobody woke the request");
@@ -146,13 +180,19 @@ pub(super) fn generate(model: &str) -> Facts {
 }
 
 pub(super) fn turns(model: &str, whole: u64, earlier: Option<u64>) -> Facts {
-    Facts { conversation: Some(Conversation { whole, earlier }), ..generate(model) }
+    Facts {
+        conversation: Some(Conversation { whole, earlier }),
+        ..generate(model)
+    }
 }
 
 /// A refusal with a message alone.
 pub(super) fn refused(status: u16, message: &str) -> Outcome {
     let body = json!({"error": {"code": status, "message": message, "status": "X"}}).to_string();
-    Outcome::Refused { status, error: GoogleError::parse(body.as_bytes()) }
+    Outcome::Refused {
+        status,
+        error: GoogleError::parse(body.as_bytes()),
+    }
 }
 
 /// A 429 as Google words it today.
@@ -167,7 +207,10 @@ pub(super) fn quota(model: &str, quota_id: &str, limit: u64, delay: Duration) ->
         "details": [
             {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]},
             {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{}s", delay.as_secs())}]}});
-    Outcome::Refused { status: 429, error: GoogleError::parse(body.to_string().as_bytes()) }
+    Outcome::Refused {
+        status: 429,
+        error: GoogleError::parse(body.to_string().as_bytes()),
+    }
 }
 
 pub(super) const MINUTE_ID: &str = "GenerateRequestsPerMinutePerProjectPerModel-FreeTier";
@@ -182,33 +225,52 @@ pub(super) struct Quotas {
 
 impl Quotas {
     pub(super) fn limit(mut self, project: &str, model: &str, minute: u64, day: u64) -> Self {
-        self.limits.insert((project.into(), model.into()), (minute, day));
+        self.limits
+            .insert((project.into(), model.into()), (minute, day));
         self
     }
 
     /// Whether the project would serve the model now.
     pub(super) fn room(&self, project: &str, model: &str, now: Time) -> bool {
-        let Some(&(minute, day)) = self.limits.get(&(project.into(), model.into())) else { return true };
-        let used = |window: u64| self.used.get(&(project.into(), model.into(), window)).copied().unwrap_or(0);
+        let Some(&(minute, day)) = self.limits.get(&(project.into(), model.into())) else {
+            return true;
+        };
+        let used = |window: u64| {
+            self.used
+                .get(&(project.into(), model.into(), window))
+                .copied()
+                .unwrap_or(0)
+        };
         used(minute_of(now)) < minute && used(day_of(now)) < day
     }
 
     pub(super) fn ask(&mut self, project: &str, model: &str, now: Time) -> Outcome {
         let name = (project.to_owned(), model.to_owned());
-        let Some(&(minute, day)) = self.limits.get(&name) else { return Outcome::Served };
+        let Some(&(minute, day)) = self.limits.get(&name) else {
+            return Outcome::Served;
+        };
         let left = Duration::from_millis(60_000 - now.as_millis() % 60_000);
         if minute == 0 || day == 0 {
             return quota(model, DAY_ID, 0, left);
         }
-        let by_day = self.used.entry((name.0.clone(), name.1.clone(), day_of(now))).or_default();
+        let by_day = self
+            .used
+            .entry((name.0.clone(), name.1.clone(), day_of(now)))
+            .or_default();
         if *by_day >= day {
             // Google's delay for a day that is used up is short and wrong.
             return quota(model, DAY_ID, day, Duration::from_secs(20));
         }
         *by_day += 1;
-        let by_minute = self.used.entry((name.0, name.1, minute_of(now))).or_default();
+        let by_minute = self
+            .used
+            .entry((name.0, name.1, minute_of(now)))
+            .or_default();
         if *by_minute >= minute {
-            if let Some(by_day) = self.used.get_mut(&(project.to_owned(), model.to_owned(), day_of(now))) {
+            if let Some(by_day) =
+                self.used
+                    .get_mut(&(project.to_owned(), model.to_owned(), day_of(now)))
+            {
                 *by_day -= 1;
             }
             return quota(model, MINUTE_ID, minute, left);

@@ -1,0 +1,119 @@
+//! The answer when nobody can be asked.
+
+use super::{Relay, RequestId};
+use crate::block::{Block, Reason};
+use crate::google_error::Violation;
+use crate::refusal::Refusal;
+use crate::ring::RingId;
+use crate::time::Time;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Relay {
+    /// The answer when nobody is left.
+    pub(super) fn dry(&mut self, id: RequestId, ring: RingId, now: Time) -> Refusal {
+        let back = self.pool.first_back(ring);
+        let trial = self.pool.first_trial(ring);
+        let Some(request) = self.get_mut(id) else {
+            return Refusal::Stopping;
+        };
+        let model = request.facts.model.as_deref().map(str::to_owned);
+        let last = request.last_violation.clone();
+        if let Some((back, block)) = back {
+            return quota_refusal(block, model, back);
+        }
+        if let Some((violation, reason)) = last
+            && reason != Reason::Tier
+        {
+            // Out of attempts while others have room: the next request is served.
+            return Refusal::Quota {
+                violation,
+                model,
+                day: reason == Reason::QuotaDay,
+                back: now + Duration::from_secs(1),
+            };
+        }
+        match trial {
+            Some((back, Some(block))) if block.reason == Reason::Tier => Refusal::Tier {
+                violation: block.violation.clone(),
+                model,
+                back,
+            },
+            Some((back, _)) => Refusal::AllDead {
+                counts: self.counts(now),
+                back: Some(back),
+            },
+            None => {
+                let census = self.pool.census(now);
+                if census.usable > 0 {
+                    Refusal::NotAllowed { model }
+                } else {
+                    Refusal::AllDead {
+                        counts: self.counts(now),
+                        back: None,
+                    }
+                }
+            }
+        }
+    }
+
+    /// The answer to a request whose body is gone: another key may have room, but only for the client's
+    /// own next try.
+    pub(super) fn unrepeatable(&mut self, id: RequestId, ring: RingId, now: Time) -> Refusal {
+        if self.another(id, now) {
+            let (model, last) = self.get_mut(id).map_or((None, None), |request| {
+                (
+                    request.facts.model.as_deref().map(str::to_owned),
+                    request.last_violation.clone(),
+                )
+            });
+            let violation = last.and_then(|(violation, _)| violation).map(|violation| {
+                Arc::new(Violation {
+                    // Not the day: a client that reads it would give up though the next try is served.
+                    quota_id: String::new(),
+                    ..(*violation).clone()
+                })
+            });
+            return Refusal::Quota {
+                violation,
+                model,
+                day: false,
+                back: now + Duration::from_secs(1),
+            };
+        }
+        self.dry(id, ring, now)
+    }
+
+    pub(super) fn counts(&self, now: Time) -> String {
+        let census = self.pool.census(now);
+        let mut parts: Vec<String> = census
+            .out
+            .iter()
+            .map(|(reason, count)| format!("{count} {}", reason.words()))
+            .collect();
+        if census.disabled > 0 {
+            parts.push(format!("{} switched off", census.disabled));
+        }
+        if census.usable > 0 {
+            parts.push(format!("{} out for this model", census.usable));
+        }
+        if parts.is_empty() {
+            "it has none".into()
+        } else {
+            parts.join(", ")
+        }
+    }
+}
+
+fn quota_refusal(block: Option<Block>, model: Option<String>, back: Time) -> Refusal {
+    let day = block
+        .as_ref()
+        .is_some_and(|block| block.reason == Reason::QuotaDay);
+    let violation = block.and_then(|block| block.violation);
+    Refusal::Quota {
+        violation,
+        model,
+        day,
+        back,
+    }
+}

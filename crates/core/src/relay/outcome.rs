@@ -1,0 +1,414 @@
+//! What an attempt's outcome comes to: retry, deliver or refuse, and what is held against whom.
+
+use super::{Current, Done, Next, Relay, RequestId};
+use crate::block::Reason;
+use crate::event::Change;
+use crate::facts::{Facts, Kinds, Repeat};
+use crate::pool::Carrier;
+use crate::refusal::Refusal;
+use crate::ring::Want;
+use crate::time::Time;
+use crate::verdict::{Effect, Meaning, Outcome, Until, Whose, judge};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Relay {
+    /// Says what came of the attempt. `can_repeat`: the body is still at hand.
+    pub fn attempt_done(
+        &mut self,
+        id: RequestId,
+        outcome: &Outcome,
+        can_repeat: bool,
+        now: Time,
+    ) -> Done {
+        let stale = Done {
+            meaning: Meaning::Client,
+            next: Next::Deliver(None),
+        };
+        let Some(request) = self.get_mut(id) else {
+            return stale;
+        };
+        request.seen = now;
+        let Some(current) = request.current.clone() else {
+            return stale;
+        };
+        let verdict = judge(&request.facts, outcome, now);
+        let (facts, number) = (request.facts.clone(), request.attempts);
+        let meaning = verdict.meaning;
+        if meaning != Meaning::Served {
+            self.release(id);
+            self.note_tried(id, &current, meaning);
+        }
+        let next = match meaning {
+            Meaning::Served => self.served(id, &facts, &current, now),
+            Meaning::Quota | Meaning::Billing | Meaning::KeyDead => {
+                self.block(&verdict.effect, &facts, &current, now);
+                if let (Some(effect), Some(request)) = (&verdict.effect, self.get_mut(id)) {
+                    request.last_violation = (meaning == Meaning::Quota)
+                        .then(|| (effect.violation.clone().map(Arc::new), effect.reason));
+                }
+                if can_repeat {
+                    Next::Retry
+                } else {
+                    Next::Refuse(self.unrepeatable(id, current.ring, now))
+                }
+            }
+            Meaning::Capacity => {
+                self.block(&verdict.effect, &facts, &current, now);
+                self.storms.capacity(
+                    facts.model.as_ref(),
+                    facts.kind,
+                    current.key.project_id,
+                    now,
+                );
+                self.shared(
+                    id,
+                    can_repeat,
+                    CAPACITY_TRIES,
+                    Duration::ZERO,
+                    "shared-capacity",
+                    now,
+                )
+            }
+            Meaning::Carrier => self.carrier(id, &facts, current.clone(), can_repeat, now),
+            Meaning::ModelMissing | Meaning::Denied => self.elsewhere_once(
+                id,
+                &current,
+                meaning,
+                verdict.effect.clone(),
+                can_repeat,
+                now,
+            ),
+            Meaning::EgressBan => {
+                self.storms.ban(now);
+                self.shared(id, can_repeat, BAN_TRIES, Duration::ZERO, "egress-ban", now)
+            }
+            Meaning::Signature => self.earlier_project(id, &current, can_repeat),
+            Meaning::Server => {
+                let refused = matches!(outcome, Outcome::Refused { status: 503, .. });
+                self.storms
+                    .server(facts.model.as_ref(), current.key.project_id, now);
+                let may = can_repeat && (refused || facts.repeat == Repeat::Freely);
+                let pause = self.backoff(id, SERVER_PAUSE);
+                self.shared(id, may, SERVER_TRIES, pause, "overloaded", now)
+            }
+            Meaning::Network => self.network(id, outcome, &facts, can_repeat, now),
+            Meaning::Empty => self.empty(id, &facts, can_repeat),
+            Meaning::Silent => Next::Refuse(Refusal::Silent),
+            Meaning::NotOwner | Meaning::Client | Meaning::Location => Next::Deliver(None),
+        };
+        if meaning != Meaning::Served
+            && meaning != Meaning::Carrier
+            && current.pick.trial
+            && verdict.effect.is_none()
+        {
+            self.pool.retry_trial(&current.key, current.ring, now);
+        }
+        debug_assert!(number > 0, "an outcome without an attempt");
+        Done { meaning, next }
+    }
+
+    fn served(&mut self, id: RequestId, facts: &Facts, current: &Current, now: Time) -> Next {
+        if let Some(turns) = facts.conversation
+            && self.settings.affinity
+        {
+            self.affinity
+                .remember(facts.client, turns.whole, current.key.project_id);
+        }
+        self.storms.served(facts.model.as_deref(), facts.kind);
+        if current.carrier != self.pool.carrier(current.key.id, facts.surface) {
+            self.emit(
+                Change::CarrierLearned(current.key.id, facts.surface, current.carrier),
+                now,
+            );
+        }
+        if current.pick.trial {
+            for change in self.pool.cleared_by_trial(&current.key, current.ring) {
+                self.emit(change, now);
+            }
+        }
+        // Another was refused what this one got: it was its own fault.
+        if let Some((key, _, Some(effect))) = self
+            .get_mut(id)
+            .and_then(|request| request.suspicion.take())
+            && key.project_id != current.key.project_id
+        {
+            let change = self.pool.change(&effect, &key, false, now);
+            self.emit(change, now);
+        }
+        Next::Deliver(None)
+    }
+
+    fn carrier(
+        &mut self,
+        id: RequestId,
+        facts: &Facts,
+        mut current: Current,
+        can_repeat: bool,
+        now: Time,
+    ) -> Next {
+        let [first, second] = Carrier::of(facts.surface);
+        if current.carriers_tried >= 2 {
+            let effect = Effect {
+                whose: Whose::Key,
+                model: None,
+                kinds: Kinds::ALL,
+                reason: Reason::CredentialType,
+                until: Until::TriedAgain,
+                violation: None,
+            };
+            self.block(&Some(effect), facts, &current, now);
+            return if can_repeat {
+                Next::Retry
+            } else {
+                Next::Deliver(Some("body-not-repeatable"))
+            };
+        }
+        if !can_repeat {
+            return Next::Deliver(Some("body-not-repeatable"));
+        }
+        current.carrier = if current.carrier == first {
+            second
+        } else {
+            first
+        };
+        current.carriers_tried += 1;
+        if let Some(request) = self.get_mut(id) {
+            request.other_carrier = Some(current);
+        }
+        Next::Retry
+    }
+
+    /// What may be one project's own fault: one other is asked.
+    fn elsewhere_once(
+        &mut self,
+        id: RequestId,
+        current: &Current,
+        meaning: Meaning,
+        effect: Option<Effect>,
+        can_repeat: bool,
+        now: Time,
+    ) -> Next {
+        let Some(request) = self.get_mut(id) else {
+            return Next::Deliver(None);
+        };
+        if request.suspicion.is_some() {
+            // Two agree: they are believed, and nothing is held against either.
+            request.suspicion = None;
+            return Next::Deliver(None);
+        }
+        if !can_repeat {
+            return Next::Deliver(Some("body-not-repeatable"));
+        }
+        request.suspicion = Some((Arc::clone(&current.key), meaning, effect));
+        if self.another(id, now) {
+            Next::Retry
+        } else {
+            Next::Deliver(None)
+        }
+    }
+
+    /// A thought signature of another project: the one of the earlier turns is asked, once.
+    fn earlier_project(&mut self, id: RequestId, current: &Current, can_repeat: bool) -> Next {
+        let Some(request) = self
+            .requests
+            .get_mut(id.at as usize)
+            .and_then(|slot| slot.request.as_mut())
+        else {
+            return Next::Deliver(None);
+        };
+        let earlier = request.facts.conversation.and_then(|turns| turns.earlier);
+        let project =
+            earlier.and_then(|turns| self.affinity.project_of(request.facts.client, turns));
+        match project {
+            Some(project)
+                if project != current.key.project_id && can_repeat && !request.earlier_tried =>
+            {
+                request.earlier_tried = true;
+                request.insist = Some(project);
+                Next::Retry
+            }
+            _ => Next::Deliver(None),
+        }
+    }
+
+    /// A refusal that is nobody's fault: a few tries with pauses, not a walk through the pool.
+    fn shared(
+        &mut self,
+        id: RequestId,
+        may: bool,
+        tries: u32,
+        pause: Duration,
+        why: &'static str,
+        now: Time,
+    ) -> Next {
+        let max_wait = self.settings.max_wait;
+        let Some(request) = self.get_mut(id) else {
+            return Next::Deliver(None);
+        };
+        request.shared_tries += 1;
+        let until = now + pause;
+        let patience = request.patience(max_wait);
+        let (model, kind) = (request.facts.model.clone(), request.facts.kind);
+        if !may || request.shared_tries >= tries || until > patience {
+            return Next::Deliver(Some(why));
+        }
+        request.pause = (pause > Duration::ZERO).then_some(until);
+        if self
+            .storms
+            .until(model.as_deref(), kind, now)
+            .is_some_and(|(until, _)| until > patience)
+        {
+            return Next::Deliver(Some(why));
+        }
+        // After a pause the same project may be asked again; with only one there is no other.
+        if let Some(request) = self.get_mut(id) {
+            request.tried_keys.clear();
+            request.tried_projects.clear();
+        }
+        Next::Retry
+    }
+
+    fn network(
+        &mut self,
+        id: RequestId,
+        outcome: &Outcome,
+        facts: &Facts,
+        can_repeat: bool,
+        now: Time,
+    ) -> Next {
+        let unreachable = matches!(outcome, Outcome::Unreachable);
+        let pause = self.backoff(id, NETWORK_PAUSE);
+        let may = can_repeat && (unreachable || facts.repeat == Repeat::Freely);
+        match self.shared(
+            id,
+            may,
+            if unreachable {
+                CONNECT_TRIES
+            } else {
+                BROKEN_TRIES
+            },
+            pause,
+            "unreachable",
+            now,
+        ) {
+            Next::Retry => Next::Retry,
+            _ => Next::Refuse(if unreachable {
+                Refusal::Unreachable
+            } else {
+                Refusal::Broken
+            }),
+        }
+    }
+
+    fn empty(&mut self, id: RequestId, facts: &Facts, can_repeat: bool) -> Next {
+        let Some(request) = self.get_mut(id) else {
+            return Next::Deliver(None);
+        };
+        request.empties += 1;
+        if can_repeat && facts.repeat == Repeat::Freely && request.empties < 2 {
+            // Nobody's fault: the same project may be asked if there is no other.
+            request.tried_keys.clear();
+            return Next::Retry;
+        }
+        Next::Deliver(Some("empty-answer"))
+    }
+
+    fn note_tried(&mut self, id: RequestId, current: &Current, meaning: Meaning) {
+        let epoch = self.pool.epoch();
+        let project = self.pool.project_index(current.key.project_id);
+        let Some(request) = self.get_mut(id) else {
+            return;
+        };
+        if request.epoch != epoch {
+            return;
+        }
+        request.tried_keys.push(current.pick.key);
+        if matches!(
+            meaning,
+            Meaning::Quota
+                | Meaning::Capacity
+                | Meaning::Billing
+                | Meaning::ModelMissing
+                | Meaning::Denied
+        ) && let Some(project) = project
+        {
+            request.tried_projects.push(project);
+        }
+    }
+
+    pub(super) fn block(
+        &mut self,
+        effect: &Option<Effect>,
+        facts: &Facts,
+        current: &Current,
+        now: Time,
+    ) {
+        let Some(effect) = effect else { return };
+        if let (Some(asked), Some(named)) = (&facts.model, &effect.model)
+            && **asked != **named
+        {
+            self.emit(
+                Change::ModelNamed(Arc::clone(asked), Arc::from(named.as_str())),
+                now,
+            );
+        }
+        let change = self
+            .pool
+            .change(effect, &current.key, current.pick.trial, now);
+        self.emit(change, now);
+    }
+
+    /// Whether anybody else could be asked right now.
+    pub(super) fn another(&mut self, id: RequestId, now: Time) -> bool {
+        let limit = self.settings.attempts;
+        let Some(request) = self
+            .requests
+            .get(id.at as usize)
+            .and_then(|slot| slot.request.as_ref())
+        else {
+            return false;
+        };
+        if limit.is_some_and(|limit| request.attempts >= limit) {
+            return false;
+        }
+        let want = Want {
+            tried_keys: &request.tried_keys,
+            tried_projects: &request.tried_projects,
+            replayable: request.facts.replayable,
+            prefer: None,
+        };
+        let ring = self
+            .pool
+            .ring(request.facts.model.as_ref(), request.facts.kind, now);
+        self.pool.has_candidate(ring, &want, now)
+    }
+
+    /// Exponential, with half of it left to chance so that clients do not come back together.
+    pub(super) fn backoff(&mut self, id: RequestId, first: Duration) -> Duration {
+        let tries = self
+            .get_mut(id)
+            .map_or(0, |request| request.shared_tries)
+            .min(6);
+        let full = first * (1 << tries);
+        full / 2 + self.jitter(full / 2)
+    }
+}
+
+/// An overloaded model is overloaded for all: two more tries catch a spell of a second or two, more
+/// would make it worse.
+const SERVER_TRIES: u32 = 3;
+const SERVER_PAUSE: Duration = Duration::from_millis(500);
+
+/// "Resource has been exhausted": two projects, then twice more after the model's pause.
+const CAPACITY_TRIES: u32 = 4;
+
+/// A banned address: one more try when the ban may be over.
+const BAN_TRIES: u32 = 2;
+
+/// A network that is coming back (a laptop that wakes) is there within seconds: 0.1 s, 0.2 s … 3.2 s.
+const CONNECT_TRIES: u32 = 7;
+const NETWORK_PAUSE: Duration = Duration::from_millis(100);
+
+/// A keep-alive connection that Google had closed: once more, and once more.
+const BROKEN_TRIES: u32 = 3;
