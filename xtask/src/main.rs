@@ -1,5 +1,7 @@
 //! What a contributor runs, needing only cargo: `cargo xtask TASK`.
 
+mod bench;
+mod ci;
 mod clients;
 mod say;
 mod setup;
@@ -10,9 +12,22 @@ use crate::say::say;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let outcome = match arguments.split_first() {
-        Some((task, rest)) if task == "clients" => clients::clients(rest),
-        _ => Err("usage: cargo xtask clients [python|node|go]...".to_owned()),
+    let (task, rest) = match arguments.split_first() {
+        Some((task, rest)) => (task.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let outcome = match task {
+        "test" => ci::test(),
+        "ci" => ci::ci(),
+        "wasm" => ci::wasm(),
+        "soak" => ci::soak(),
+        "clients" => clients::clients(rest),
+        "bench" => bench::run(rest),
+        "help" | "-h" | "--help" => {
+            say!("{HELP}");
+            Ok(())
+        }
+        other => Err(format!("there is no task {other:?}\n\n{HELP}")),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -22,3 +37,12 @@ fn main() -> ExitCode {
         }
     }
 }
+
+const HELP: &str = "usage: cargo xtask TASK
+
+  test      every test: Rust, and real clients in Python, Node and Go
+  clients   real clients alone; [python|node|go]... for some of them
+  wasm      core's tests on wasm32
+  ci        format, clippy, dependencies, wasm32, every test, instruction counts
+  bench     the relay beside nginx; `bench gate` for the instruction counts alone
+  soak      the loops that ci runs short, whole";

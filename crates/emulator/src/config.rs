@@ -129,6 +129,14 @@ impl Config {
                 }
                 keys.push(&key.value);
             }
+            for quota in project.quotas.iter().filter(|quota| quota.model != "*") {
+                if !models.iter().any(|model| model.name == quota.model) {
+                    return Err(ConfigError::new(format!(
+                        "project {:?} has a quota on {:?}, which is neither \"*\" nor a model",
+                        project.name, quota.model
+                    )));
+                }
+            }
             for name in project.models.iter().flatten() {
                 if !models.iter().any(|model| &model.name == name) {
                     return Err(ConfigError::new(format!(
@@ -232,6 +240,10 @@ mod tests {
         check_error(
             "[[projects]]\nname=\"a\"\nmodels=[\"gemini-9\"]",
             "[[models]]",
+        );
+        check_error(
+            "[[projects]]\nname=\"a\"\n[[projects.quotas]]\nmodel=\"gemini-9\"\nmetric=\"requests_per_day\"\nlimit=1",
+            "nor a model",
         );
         check_error(
             "[[projects]]\nname=\"a\"\n[[projects.quotas]]\nkind=\"guess\"\nmetric=\"requests_per_day\"\nlimit=1",

@@ -1,34 +1,62 @@
 //! One connection: HTTP/1.1 or HTTP/2 on a socket that can be reset.
 //!
 //! hyper ends a connection in order, and clients tell an orderly end from a reset. So the socket
-//! is wrapped: once its [`Link`] says so, nothing more is written and closing it sends RST.
+//! is wrapped: once its [`Link`] says so, nothing more is written and closing it sends RST. A
+//! frozen socket neither reads nor writes nor ends, as a peer looks from a laptop that slept.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use crate::emulator::Shared;
 use crate::serve;
+
+/// What can be done to the connections that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disturbance {
+    /// They stay, and are silent for ever: nothing is read, nothing is written.
+    Freeze,
+    /// They are reset.
+    Reset,
+    /// They are closed in order, whatever was under way.
+    Close,
+}
 
 /// What the requests of a connection share with its socket.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
     reset: AtomicBool,
     used: AtomicBool,
+    frozen: AtomicBool,
+    end: Notify,
 }
 
 impl Link {
     /// From now on the connection's end is a reset.
     pub(crate) fn reset(&self) {
         self.reset.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn disturb(&self, how: Disturbance) {
+        match how {
+            Disturbance::Freeze => self.frozen.store(true, Ordering::Release),
+            Disturbance::Reset => {
+                self.reset();
+                self.end.notify_one();
+            }
+            Disturbance::Close => self.end.notify_one(),
+        }
     }
 
     /// Whether this is the connection's first request that is no control call.
@@ -42,10 +70,10 @@ impl Link {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn run(stream: TcpStream, shared: Arc<Shared>) {
+pub(crate) async fn run(stream: TcpStream, link: Arc<Link>, shared: Arc<Shared>) {
     // Without it small events wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
-    let link = Arc::new(Link::default());
+    let ended = Arc::clone(&link);
     let socket = Socket {
         stream,
         link: Arc::clone(&link),
@@ -56,9 +84,10 @@ pub(crate) async fn run(stream: TcpStream, shared: Arc<Shared>) {
     // Google's front end takes large headers; hyper's usual buffer is ample for them.
     builder.http2().max_concurrent_streams(STREAMS);
     // How it ended is in the requests' records: an error here is a client's leaving or a fault.
-    let _ = builder
-        .serve_connection(TokioIo::new(socket), service)
-        .await;
+    tokio::select! {
+        _ = builder.serve_connection(TokioIo::new(socket), service) => {}
+        () = ended.end.notified() => {}
+    }
 }
 
 struct Socket {
@@ -67,11 +96,14 @@ struct Socket {
 }
 
 impl Socket {
-    fn check(&self) -> io::Result<()> {
+    /// Whether bytes may pass now. A frozen socket is never ready, and nobody wakes it.
+    fn open(&self) -> Poll<io::Result<()>> {
         if self.link.is_reset() {
-            Err(io::ErrorKind::ConnectionReset.into())
+            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+        } else if self.link.frozen.load(Ordering::Acquire) {
+            Poll::Pending
         } else {
-            Ok(())
+            Poll::Ready(Ok(()))
         }
     }
 }
@@ -90,7 +122,7 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check()?;
+        ready!(self.open())?;
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
@@ -101,7 +133,7 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check()?;
+        ready!(self.open())?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -110,7 +142,7 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check()?;
+        ready!(self.open())?;
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
@@ -119,13 +151,13 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check()?;
+        ready!(self.open())?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // An orderly end would come before the reset and be all that the client sees.
-        self.check()?;
+        ready!(self.open())?;
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It says in JSON what the methods of [`crate::Emulator`] say in Rust, and nothing more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::config::{Config, KeyState};
+use crate::connection::{Disturbance, Link};
 use crate::emulator::Shared;
 use crate::fault::{Fault, Match};
 use crate::script::Script;
@@ -20,11 +22,15 @@ use crate::script::Script;
 /// Where the control API is.
 pub(crate) const PREFIX: &str = "/_emulator/";
 
-pub(crate) async fn serve(shared: &Shared, request: Request<Incoming>) -> Response<Script> {
+pub(crate) async fn serve(
+    shared: &Shared,
+    link: &Arc<Link>,
+    request: Request<Incoming>,
+) -> Response<Script> {
     let (head, body) = request.into_parts();
     let call = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
     let answer = match Limited::new(body, MOST_BODY).collect().await {
-        Ok(body) => act(shared, head.method.as_str(), call, &body.to_bytes()),
+        Ok(body) => act(shared, link, head.method.as_str(), call, &body.to_bytes()),
         Err(error) => Err(Problem::Bad(format!("the body cannot be read: {error}"))),
     };
     let (status, json) = match answer {
@@ -66,6 +72,12 @@ struct MoveClock {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Disturb {
+    r#do: Disturbance,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct AddFault {
     #[serde(default)]
     r#match: Match,
@@ -74,7 +86,13 @@ struct AddFault {
     fault: Fault,
 }
 
-fn act(shared: &Shared, method: &str, call: &str, body: &[u8]) -> Result<Value, Problem> {
+fn act(
+    shared: &Shared,
+    link: &Arc<Link>,
+    method: &str,
+    call: &str,
+    body: &[u8],
+) -> Result<Value, Problem> {
     let mut world = shared.world();
     match (method, call) {
         ("GET", "state") => Ok(world.state()),
@@ -110,6 +128,11 @@ fn act(shared: &Shared, method: &str, call: &str, body: &[u8]) -> Result<Value, 
             add.fault.check().map_err(Problem::Bad)?;
             Ok(json!({"id": world.faults.add(add.r#match, add.count, add.fault)}))
         }
+        ("POST", "connections") => {
+            let Disturb { r#do } = read(body)?;
+            // Whoever asks is to have an answer.
+            Ok(json!({"connections": shared.disturb(r#do, Some(link))}))
+        }
         ("DELETE", "faults") => {
             world.faults.clear();
             Ok(json!({}))
@@ -137,7 +160,7 @@ fn once() -> u64 {
     1
 }
 
-const CALLS: &str = "GET state, PUT config, POST keys, POST clock, POST and DELETE faults, GET and DELETE requests, GET stats";
+const CALLS: &str = "GET state, PUT config, POST keys, POST clock, POST and DELETE faults, POST connections, GET and DELETE requests, GET stats";
 
 /// A configuration with a hundred thousand keys fits.
 const MOST_BODY: usize = 32 << 20;

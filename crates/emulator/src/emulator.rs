@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::{Config, ConfigError, KeyState};
-use crate::connection;
+use crate::connection::{self, Disturbance, Link};
 use crate::fault::{Fault, Match};
 use crate::journal::{Received, Stats};
 use crate::world::World;
@@ -25,6 +25,8 @@ pub struct Emulator {
 /// What every connection sees.
 pub(crate) struct Shared {
     world: Mutex<World>,
+    /// The connections; those that ended are swept out as new ones come.
+    links: Mutex<Vec<Weak<Link>>>,
 }
 
 impl Shared {
@@ -33,6 +35,25 @@ impl Shared {
         // A panic with the lock held leaves counts that are off by one, which is no reason for
         // every other test to fail too.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does this to every connection but `spared`; says to how many.
+    pub(crate) fn disturb(&self, how: Disturbance, spared: Option<&Arc<Link>>) -> usize {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = links.iter().filter_map(Weak::upgrade);
+        let others = others.filter(|link| spared.is_none_or(|spared| !Arc::ptr_eq(link, spared)));
+        others.map(|link| link.disturb(how)).count()
+    }
+
+    fn new_link(&self) -> Arc<Link> {
+        let link = Arc::new(Link::default());
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only when the list would grow: the sweep costs as much as what was added since.
+        if links.len() == links.capacity() {
+            links.retain(|link| link.strong_count() > 0);
+        }
+        links.push(Arc::downgrade(&link));
+        link
     }
 }
 
@@ -45,6 +66,7 @@ impl Emulator {
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
             world: Mutex::new(world),
+            links: Mutex::default(),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Emulator { shared, addr, task })
@@ -102,6 +124,11 @@ impl Emulator {
         self.shared.world().set_key(value, Some(project), state)
     }
 
+    /// Freezes, resets or closes every connection there is; says how many. New ones are fine.
+    pub fn disturb(&self, how: Disturbance) -> usize {
+        self.shared.disturb(how, None)
+    }
+
     /// Counts since the start.
     pub fn stats(&self) -> Stats {
         self.shared.world().journal.stats.clone()
@@ -140,7 +167,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection::run(stream, Arc::clone(&shared)));
+                    let link = shared.new_link();
+                    connections.spawn(connection::run(stream, link, Arc::clone(&shared)));
                 }
                 // Out of file descriptors: some will come back when connections end.
                 Err(_) => tokio::time::sleep(AFTER_ERROR).await,

@@ -63,6 +63,7 @@ pub use catalog::Model;
 pub use config::{
     Config, ConfigError, Key, KeyState, Metric, Project, Quota, RetryStyle, Tier, Window,
 };
+pub use connection::Disturbance;
 pub use credentials::Credential;
 pub use emulator::Emulator;
 pub use fault::{Fault, Match, ResetPoint};

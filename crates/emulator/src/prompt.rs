@@ -349,7 +349,10 @@ mod tests {
         let prompt = Prompt::native(&json!({"contents": [
             {"role": "user", "parts": [{"text": "context [[chunks:2]]"}, {"text": "typed"}]},
         ]}));
-        assert_eq!((prompt.text.as_str(), prompt.markers.chunks), ("typed", Some(2)));
+        assert_eq!(
+            (prompt.text.as_str(), prompt.markers.chunks),
+            ("typed", Some(2))
+        );
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> io::Result<Response<Script>> {
     if request.uri().path().starts_with(control::PREFIX) {
-        return Ok(control::serve(&shared, request).await);
+        return Ok(control::serve(&shared, &link, request).await);
     }
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();

@@ -10,6 +10,7 @@ use crate::answer::{Answer, Framing, Piece, embedding, native, openai};
 use crate::catalog::Model;
 use crate::credentials::{check_key, the_one};
 use crate::errors::{self, About, Refusal};
+use crate::kind::Kind;
 use crate::ledger::Use;
 use crate::route::{Surface, Target, query_pairs};
 use crate::signature;
@@ -112,7 +113,8 @@ fn generate(
         .spend(project, uses)
         .map_err(|violations| errors::quota_exceeded(name, asked.kind, &violations, now))?;
     // After the quota: Google counts a request that was too long.
-    if asked.prompt.tokens > model.input_token_limit {
+    let generates = matches!(asked.kind, Kind::Generate | Kind::Grounded);
+    if generates && asked.prompt.tokens > model.input_token_limit {
         return Err(errors::token_count(model.input_token_limit));
     }
     Ok(match (verb, asked.route.surface) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gemini_emulator::{Emulator, Fault, Match, Outcome};
+use gemini_emulator::{Disturbance, Emulator, Fault, Match, Outcome};
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -214,4 +214,50 @@ async fn many_requests_at_once_are_all_served() {
     }
     until("the last one's end", || emulator.stats().served == 64).await;
     assert_eq!(emulator.stats().open_requests, 0);
+}
+
+async fn end_of_idle(how: Disturbance) -> std::io::Result<usize> {
+    let emulator = start(two_projects()).await;
+    let mut socket = begin(
+        &emulator,
+        Ask::new("GET", "/v1beta/models/gemini-2.5-flash").key(ALPHA),
+    )
+    .await;
+    until("the answer", || emulator.stats().served == 1).await;
+    let mut buffer = [0; 65_536];
+    assert!(socket.read(&mut buffer).await.unwrap() > 0);
+    assert_eq!(emulator.disturb(how), 1);
+    let end = socket.read(&mut buffer).await;
+    // Whoever comes next is served.
+    Ask::say(FLASH, "hi")
+        .key(ALPHA)
+        .send(&emulator)
+        .await
+        .assert_ok();
+    end
+}
+
+#[tokio::test]
+async fn idle_connections_can_be_closed_or_reset() {
+    assert_eq!(end_of_idle(Disturbance::Close).await.unwrap(), 0);
+    let reset = end_of_idle(Disturbance::Reset).await.unwrap_err();
+    assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_frozen_connection_takes_requests_and_never_answers() {
+    let emulator = start(two_projects()).await;
+    let ask = || Ask::say(FLASH, "hi").key(ALPHA);
+    let mut socket = begin(&emulator, ask()).await;
+    let mut buffer = [0; 65_536];
+    assert!(socket.read(&mut buffer).await.unwrap() > 0);
+    let freeze =
+        Ask::new("POST", "/_emulator/connections").json(&serde_json::json!({"do": "freeze"}));
+    let answer = freeze.send(&emulator).await;
+    assert_eq!(answer.json(), serde_json::json!({"connections": 1}));
+    socket.write_all(&ask().raw()).await.unwrap();
+    let silence = tokio::time::timeout(Duration::from_millis(100), socket.read(&mut buffer)).await;
+    assert!(silence.is_err(), "{silence:?}");
+    ask().send(&emulator).await.assert_ok();
+    assert_eq!(emulator.requests().len(), 2);
 }

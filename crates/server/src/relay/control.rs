@@ -30,25 +30,36 @@ pub(crate) fn answer(
         }
         "ready" => text(StatusCode::OK, PLAIN, "ready\n"),
         _ => {
-            let path = request
-                .uri()
-                .path_and_query()
-                .map_or("/", |path| path.as_str());
-            let local = Door::is_local(peer.ip(), request.headers())
-                && shared
-                    .config
-                    .listen
-                    .iter()
-                    .all(|l| l.address.ip().is_loopback());
-            if !(local && shared.door.has_tokens())
-                && let Err(refusal) = shared.door.admit(path, request.headers())
-            {
+            if let Some(refusal) = kept_out(shared, peer, request) {
                 return plain(shared, &refusal, Surface::Gemini, false);
             }
             match page {
                 "metrics" => metrics(shared),
                 _ => plain(shared, &Refusal::NotFound, Surface::Gemini, false),
             }
+        }
+    }
+}
+
+/// Who may not see the relay's own pages: off loopback a token is needed even where requests need none.
+fn kept_out(shared: &Shared, peer: SocketAddr, request: &Request<Incoming>) -> Option<Refusal> {
+    let listens_here = shared
+        .config
+        .listen
+        .iter()
+        .all(|l| l.address.ip().is_loopback());
+    let local = listens_here && Door::is_local(peer.ip(), request.headers());
+    match (local, shared.door.has_tokens()) {
+        (true, true) => None,
+        (false, false) => Some(Refusal::Forbidden(
+            "its own pages are shown to others only with a client token, and it has none: see GEMINI_RELAY_TOKENS.",
+        )),
+        _ => {
+            let path = request
+                .uri()
+                .path_and_query()
+                .map_or("/", |path| path.as_str());
+            shared.door.admit(path, request.headers()).err()
         }
     }
 }
