@@ -24,6 +24,9 @@ main() {
     for tool in nginx openssl curl python3; do
         PATH="$PATH:/usr/sbin" command -v "$tool" >/dev/null || { echo "check.sh needs $tool" >&2; exit 1; }
     done
+    for program in gemini-emulator gemini-relay; do
+        [ -x "$bin/$program" ] || { echo "there is no $program in $bin: cargo build -p gemini-relay -p gemini-emulator" >&2; exit 1; }
+    done
     start_emulator
     start_relay
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=relay.example \
@@ -147,7 +150,10 @@ free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1
 wait_for() {
     local deadline=$((SECONDS + 15))
     until "$@" 2>/dev/null; do
-        if ((SECONDS >= deadline)); then return 1; fi
+        if ((SECONDS >= deadline)); then
+            echo "waited in vain for: $*" >&2
+            return 1
+        fi
         sleep 0.05
     done
 }

@@ -2,9 +2,9 @@
 
 import { spawn as spawnProcess } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, mkdtempSync, openSync, readFileSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export const shared = JSON.parse(readFileSync(new URL("../scenarios.json", import.meta.url), "utf8"));
@@ -68,14 +68,13 @@ export class Stack {
     }
   }
 
+  /** Ends what was started, and gives the pool keys whose text the relay wrote: there must be none. */
   async stop() {
     for (const { child } of this.started) await stop(child);
-  }
-
-  /** The pool keys whose text the relay wrote to its log: there must be none. */
-  keyTextInLog() {
     const log = this.started.find((s) => s.name === "relay")?.log;
-    const text = log ? readFileSync(log, "utf8") : "";
+    if (!log) return [];
+    const text = readFileSync(log, "utf8");
+    rmSync(dirname(log), { recursive: true, force: true });
     return shared.pool_keys.filter((key) => text.includes(key));
   }
 

@@ -25,8 +25,7 @@ export function scenarios(name, Adapter) {
     });
 
     after(async () => {
-      await stack?.stop();
-      assert.deepEqual(stack?.keyTextInLog() ?? [], []);
+      assert.deepEqual((await stack?.stop()) ?? [], []);
     });
 
     it("gives the same answer", async () => {

@@ -45,5 +45,5 @@ def library(request):
         with module.connect(stack) as (direct, relay, stranger):
             yield Library(stack, direct, relay, stranger)
     finally:
-        stack.stop()
-    assert stack.key_text_in_log() == []
+        shown = stack.stop()
+    assert shown == []

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -46,7 +47,7 @@ class Stack:
     # remember earlier suites, so how often it met a bad key cannot be said beforehand.
     fresh: bool
     processes: list = field(default_factory=list)
-    relay_log: pathlib.Path | None = None
+    folder: pathlib.Path | None = None
 
     @property
     def direct(self):
@@ -96,6 +97,8 @@ class Stack:
         return None
 
     def stop(self):
+        """Ends what was started, and gives the pool keys whose text the relay wrote to its log:
+        there must be none."""
         for process in self.processes:
             process.terminate()
         for process in self.processes:
@@ -104,12 +107,10 @@ class Stack:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(10)
-
-    def key_text_in_log(self):
-        """The pool keys whose text the relay wrote to its log: there must be none."""
-        if self.relay_log is None:
+        if self.folder is None:
             return []
-        text = self.relay_log.read_text(errors="replace")
+        text = (self.folder / "relay.log").read_text(errors="replace")
+        shutil.rmtree(self.folder, ignore_errors=True)
         return [key for key in POOL_KEYS if key in text]
 
     def _call(self, method, path, body=None):
@@ -140,7 +141,7 @@ def start():
     except BaseException:
         emulator.kill()
         raise
-    return Stack(emulator_url, relay_url, True, [relay, emulator], folder / "relay.log")
+    return Stack(emulator_url, relay_url, True, [relay, emulator], folder)
 
 
 def spawn(name, command, env, folder, ready=r"listening on (http://[0-9.:]+)", seconds=START_SECONDS):

@@ -23,9 +23,8 @@ describe("gemini-cli", () => {
   });
 
   after(async () => {
-    await stack?.stop();
     home?.remove();
-    assert.deepEqual(stack?.keyTextInLog() ?? [], []);
+    assert.deepEqual((await stack?.stop()) ?? [], []);
   });
 
   it("gives the same answer", async () => {

@@ -5,7 +5,9 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -88,9 +90,10 @@ def connect(stack):
         process.terminate()
         try:
             process.wait(15)
-        except Exception:
+        except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_until_alive(url):

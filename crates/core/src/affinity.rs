@@ -6,19 +6,30 @@
 //! and forgets what was not used for longest, without a list to keep.
 
 use crate::facts::ClientId;
+use crate::map::Map;
 use crate::pool::ProjectId;
-use std::collections::HashMap;
+use foldhash::fast::FixedState;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Affinity {
-    young: HashMap<(ClientId, u64), ProjectId>,
-    old: HashMap<(ClientId, u64), ProjectId>,
+    young: Map<(ClientId, u64), ProjectId>,
+    old: Map<(ClientId, u64), ProjectId>,
 }
 
 impl Affinity {
+    /// Nothing remembered; `seed` keeps clients from choosing what collides.
+    pub(crate) fn new(seed: u64) -> Self {
+        let map = || Map::with_hasher(FixedState::with_seed(seed));
+        Self {
+            young: map(),
+            old: map(),
+        }
+    }
+
     pub(crate) fn remember(&mut self, client: ClientId, turns: u64, project: ProjectId) {
         if self.young.len() >= GENERATION {
-            self.old = std::mem::take(&mut self.young);
+            std::mem::swap(&mut self.old, &mut self.young);
+            self.young.clear();
         }
         self.young.insert((client, turns), project);
     }
@@ -38,7 +49,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded_and_each_clients_own() {
-        let mut affinity = Affinity::default();
+        let mut affinity = Affinity::new(1);
         affinity.remember(ClientId(1), 0, ProjectId(7));
         assert_eq!(affinity.project_of(ClientId(1), 0), Some(ProjectId(7)));
         assert_eq!(affinity.project_of(ClientId(2), 0), None);

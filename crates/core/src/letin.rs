@@ -9,17 +9,17 @@
 use crate::facts::ClientId;
 use crate::recognise::{CREDENTIAL_PARAMETERS, query_pairs};
 use crate::refusal::Refusal;
-use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, HeaderName};
-use sha2::{Digest, Sha256};
+use secrecy::{ExposeSecret, SecretString};
 use std::net::IpAddr;
 use subtle::ConstantTimeEq;
 
 /// The rules of the door.
 #[derive(Clone, Debug, Default)]
 pub struct Door {
-    /// What each client token hashes to; none means that no token is asked for.
-    tokens: Vec<[u8; 32]>,
+    /// None means that no token is asked for.
+    tokens: Vec<SecretString>,
     /// Whether anybody may come in without a token from anywhere: said in so many words.
     anonymous: bool,
     origins: Vec<String>,
@@ -37,9 +37,7 @@ impl Door {
         hosts: Vec<String>,
     ) -> Self {
         Self {
-            tokens: tokens
-                .map(|token| Sha256::digest(token.as_bytes()).into())
-                .collect(),
+            tokens: tokens.map(SecretString::from).collect(),
             anonymous,
             origins,
             hosts,
@@ -63,7 +61,7 @@ impl Door {
                 .foreign(headers)
                 .map_or(Ok(ClientId::ANONYMOUS), |why| Err(Refusal::Forbidden(why)));
         }
-        let from_headers = ["x-goog-api-key", "x-api-key"]
+        let from_headers = [&API_KEY, &X_API_KEY]
             .into_iter()
             .filter_map(|name| headers.get(name))
             .chain(headers.get(AUTHORIZATION))
@@ -117,7 +115,7 @@ impl Door {
             );
         }
         let site = headers
-            .get("sec-fetch-site")
+            .get(&SEC_FETCH_SITE)
             .map(http::HeaderValue::as_bytes);
         if matches!(site, Some(b"cross-site" | b"same-site"))
             && self.listed_origin(headers).is_none()
@@ -139,12 +137,17 @@ impl Door {
         )
     }
 
-    /// The client with this token. Every token is compared, in constant time.
+    /// The client with this token. Every token is compared, in a time that does not depend on where
+    /// two of the same length differ.
     fn client(&self, shown: &str) -> Option<ClientId> {
-        let hash: [u8; 32] = Sha256::digest(shown.as_bytes()).into();
         let mut found = None;
         for (at, token) in self.tokens.iter().enumerate() {
-            if token.ct_eq(&hash).into() {
+            if token
+                .expose_secret()
+                .as_bytes()
+                .ct_eq(shown.as_bytes())
+                .into()
+            {
                 found = u32::try_from(at).ok().map(ClientId);
             }
         }
@@ -152,15 +155,20 @@ impl Door {
     }
 }
 
-/// Takes off every credential that a client may have sent: Google answers two with 400, and none of
+/// Whether a header may hold a credential of the client's: Google answers two with 400, and none of
 /// them is Google's business.
-pub fn strip_credentials(headers: &mut HeaderMap) {
-    for name in [API_KEY, X_API_KEY, GOOG_USER_PROJECT, GOOG_IAM] {
-        headers.remove(name);
-    }
-    for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
-        headers.remove(name);
-    }
+#[must_use]
+pub fn is_credential(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "x-goog-api-key"
+            | "x-api-key"
+            | "authorization"
+            | "cookie"
+            | "proxy-authorization"
+            | "x-goog-user-project"
+            | "x-goog-iam-authorization-token"
+    )
 }
 
 /// The token in a header's value; an empty one is none (gemini-cli sends one when it has no key).
@@ -194,10 +202,9 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const GOOG_USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
-const GOOG_IAM: HeaderName = HeaderName::from_static("x-goog-iam-authorization-token");
+static API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 #[cfg(test)]
 mod tests {
@@ -321,8 +328,8 @@ mod tests {
     }
 
     #[test]
-    fn every_credential_is_taken_off() {
-        let mut all = headers(&[
+    fn every_credential_is_known() {
+        let all = headers(&[
             ("x-goog-api-key", "a"),
             ("authorization", "b"),
             ("x-api-key", "c"),
@@ -330,10 +337,7 @@ mod tests {
             ("x-goog-user-project", "e"),
             ("accept", "*/*"),
         ]);
-        strip_credentials(&mut all);
-        assert_eq!(
-            all.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
-            ["accept"]
-        );
+        let rest: Vec<_> = all.keys().filter(|name| !is_credential(name)).collect();
+        assert_eq!(rest, ["accept"]);
     }
 }

@@ -13,6 +13,7 @@ pub mod head;
 pub mod key;
 pub mod keylist;
 pub mod letin;
+mod map;
 pub mod pool;
 pub mod recognise;
 pub mod redact;

@@ -9,13 +9,14 @@ use crate::block::{Block, Reason, next_trial};
 use crate::event::{Change, Event, Stamp, Subject};
 use crate::facts::{Kind, Surface};
 use crate::key::{KeyId, KeySpec, KeyText};
+use crate::map::Map;
 use crate::ring::{Pick, Ring, RingId, Rings, Want};
 use crate::rotation::State;
 use crate::settings::Strategy;
 use crate::time::Time;
 use crate::verdict::{Effect, Until, Whose};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,9 +81,9 @@ pub(crate) struct Known {
     pub(crate) keys: Vec<Key>,
     pub(crate) projects: Vec<Project>,
     pub(crate) groups: Vec<Group>,
-    key_at: HashMap<KeyId, usize>,
-    project_at: HashMap<ProjectId, usize>,
-    named: HashMap<Arc<str>, (Stamp, Arc<str>)>,
+    key_at: Map<KeyId, usize>,
+    project_at: Map<ProjectId, usize>,
+    named: Map<Arc<str>, (Stamp, Arc<str>)>,
     /// Whether any key is restricted to some models, so that rings must ask.
     epoch: u32,
 }
@@ -389,7 +390,7 @@ impl Known {
         }
         let levels: BTreeSet<u32> = specs.iter().map(|spec| spec.priority).collect();
         let level = |priority| u32::try_from(levels.range(..priority).count()).unwrap_or(u32::MAX);
-        let mut groups: HashMap<(usize, u32), usize> = HashMap::new();
+        let mut groups: Map<(usize, u32), usize> = Map::default();
         for spec in specs {
             let id = spec.text.id();
             if known.key_at.contains_key(&id) {

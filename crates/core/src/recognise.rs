@@ -67,16 +67,16 @@ pub fn recognise(
 
 fn upstream(method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Recognised {
     let query = without_credentials(query);
-    if let Some(at) = path.find("/ws/google.") {
+    let (version, rest) = split_version(path);
+    if rest.starts_with("/ws/google.") {
         return plain(
             Surface::Live,
             Kind::Live,
-            path.get(at..).unwrap_or(path).to_owned(),
+            rest.to_owned(),
             query,
             Repeat::WhenRefused,
         );
     }
-    let (version, rest) = split_version(path);
     let repeat = if method == Method::GET || method == Method::HEAD {
         Repeat::Freely
     } else {
@@ -210,7 +210,12 @@ fn openai_path<'a>(
     ) {
         return Some(rest);
     }
-    let shared = matches!(first, "models" | "files" | "batches") && !rest.contains(':');
+    let shared = matches!(first, "models" | "files" | "batches")
+        && !rest.contains(':')
+        && matches!(version, None | Some("v1"));
+    if !shared {
+        return None;
+    }
     let bearer = headers
         .get(http::header::AUTHORIZATION)
         .is_some_and(|value| {
@@ -224,7 +229,7 @@ fn openai_path<'a>(
         .any(|name| name.as_str().starts_with("x-goog-"));
     // `query` has lost its `key=` already; a client that sent one left a mark.
     let keyed = query.starts_with(KEYED);
-    (shared && matches!(version, None | Some("v1")) && bearer && !google && !keyed).then_some(rest)
+    (bearer && !google && !keyed).then_some(rest)
 }
 
 fn plain(
@@ -274,7 +279,7 @@ fn is_version(segment: &str) -> bool {
 }
 
 fn collapse_slashes(path: &str) -> Cow<'_, str> {
-    if !path.contains("//") {
+    if memchr::memmem::find(path.as_bytes(), b"//").is_none() {
         return Cow::Borrowed(path);
     }
     let mut out = String::with_capacity(path.len());

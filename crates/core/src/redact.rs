@@ -27,6 +27,39 @@ pub fn redact(body: &[u8], keys: &[&KeyText]) -> Option<Vec<u8>> {
     without_named_keys(current).or(out)
 }
 
+/// A piece of an answer that passes by, with the key covered by as many asterisks, so that no length
+/// changes; `None` if it is not there.
+#[must_use]
+pub fn cover(piece: &[u8], key: &KeyText) -> Option<Vec<u8>> {
+    let key = key.expose().as_bytes();
+    memchr::memmem::find(piece, key)?;
+    let mut out = piece.to_vec();
+    for at in memchr::memmem::find_iter(piece, key) {
+        if let Some(quoted) = out.get_mut(at..at + key.len()) {
+            quoted.fill(b'*');
+        }
+    }
+    Some(out)
+}
+
+/// How many bytes at the end of `piece` may be the beginning of the key: they must not be passed on
+/// before it is seen what follows.
+#[must_use]
+pub fn may_begin(piece: &[u8], key: &KeyText) -> usize {
+    let key = key.expose().as_bytes();
+    // Events end in a line break, which no key has in it.
+    if !piece.last().is_some_and(u8::is_ascii_graphic) {
+        return 0;
+    }
+    (1..key.len().min(piece.len() + 1))
+        .rev()
+        .find(|length| {
+            key.get(..*length)
+                .is_some_and(|start| piece.ends_with(start))
+        })
+        .unwrap_or(0)
+}
+
 fn replace(text: &[u8], needle: &[u8]) -> Option<Vec<u8>> {
     let finder = memchr::memmem::Finder::new(needle);
     finder.find(text)?;
@@ -91,6 +124,29 @@ mod tests {
             "{text}"
         );
         assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+    }
+
+    #[test]
+    fn a_key_that_passes_by_is_covered_without_changing_a_length() {
+        let key = KeyText::new("made-up-made-us").unwrap();
+        let covered = cover(b"<made-up-made-us,made-up-made-us>", &key).unwrap();
+        assert_eq!(covered, b"<***************,***************>");
+        assert_eq!(cover(b"made-up-made-up", &key), None);
+    }
+
+    #[test]
+    fn the_beginning_of_a_key_at_a_pieces_end_is_noticed() {
+        let key = KeyText::new("made-up-made-us").unwrap();
+        for (piece, bytes) in [
+            (&b""[..], 0),
+            (b"m", 1),
+            (b"xmade-up-", 8),
+            (b"made-up-made-u", 14),
+            (b"made-up-made-us", 0),
+            (b"made-up-\n", 0),
+        ] {
+            assert_eq!(may_begin(piece, &key), bytes, "{piece:?}");
+        }
     }
 
     #[test]

@@ -164,7 +164,7 @@ impl Relay {
             free: Vec::new(),
             timers: BTreeSet::new(),
             waiting: 0,
-            affinity: Affinity::default(),
+            affinity: Affinity::new(entropy),
             storms: Storms::default(),
             entropy,
             stamp: Stamp {

@@ -8,12 +8,13 @@
 
 use crate::block::Block;
 use crate::facts::Kind;
+use crate::map::Map;
 use crate::pool::Known;
 use crate::relay::RequestId;
 use crate::rotation::{Rotation, State};
 use crate::settings::Strategy;
 use crate::time::Time;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A ring's place, and which of those that held it.
@@ -53,7 +54,7 @@ pub(crate) struct Ring {
     kind: Kind,
     groups: Rotation,
     /// For groups with more than one key, made when first chosen.
-    keys: HashMap<u32, Rotation>,
+    keys: Map<u32, Rotation>,
     strategy: Strategy,
     /// Requests that were given a key and have not finished.
     pub(crate) in_flight: u32,
@@ -81,7 +82,7 @@ impl Ring {
             counted: model.and_then(|model| known.name_of(model)).cloned(),
             kind,
             groups,
-            keys: HashMap::new(),
+            keys: Map::default(),
             strategy,
             in_flight: 0,
             waiting: BTreeSet::new(),
@@ -309,7 +310,7 @@ fn overall(states: impl Iterator<Item = State>) -> State {
 pub(crate) struct Rings {
     strategy: Strategy,
     rings: Vec<Option<(u32, Ring)>>,
-    at: HashMap<(Option<Arc<str>>, Kind), u32>,
+    at: Map<(Option<Arc<str>>, Kind), u32>,
     serial: u32,
     clock: u64,
 }
@@ -319,7 +320,7 @@ impl Rings {
         Self {
             strategy,
             rings: Vec::new(),
-            at: HashMap::new(),
+            at: Map::default(),
             serial: 0,
             clock: 0,
         }

@@ -15,7 +15,7 @@
 
 use crate::facts::Conversation;
 use memchr::memchr2;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh64::Xxh64;
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,7 +74,7 @@ enum Place {
 
 #[derive(Default)]
 struct Turns {
-    hash: Xxh3,
+    hash: Xxh64,
     hashing: bool,
     /// The hash before the turn being read.
     before: Option<u64>,

@@ -6,16 +6,17 @@
 //! the first page on, for the whole pool.
 
 use crate::facts::Kind;
+use crate::map::Map;
 use crate::pool::ProjectId;
 use crate::time::Time;
-use std::collections::HashMap;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug, Default)]
 pub(crate) struct Storms {
     /// By model, and by kind where it is about capacity.
-    models: HashMap<(Option<Arc<str>>, Option<Kind>), Storm>,
+    models: Map<(Option<Arc<str>>, Option<Kind>), Storm>,
     ban: Option<Storm>,
 }
 

@@ -7,8 +7,8 @@
 //! Both are found by looking for their names with a quote before and after. In the middle of a JSON
 //! string a quote is escaped, so text that talks of `"usageMetadata"` is not mistaken for it.
 
-use memchr::memmem;
-use serde_json::Value;
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
 
 /// What an answer cost, in tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,10 +29,21 @@ pub struct Watch {
     /// A usage object being collected.
     open: Option<Vec<u8>>,
     usage: Option<Usage>,
+    /// Whether its end is looked for.
+    must_end: bool,
     ended: bool,
 }
 
 impl Watch {
+    /// Watches a stream that must say that it is at its end.
+    #[must_use]
+    pub fn stream() -> Self {
+        Self {
+            must_end: true,
+            ..Self::default()
+        }
+    }
+
     /// Sees the next piece.
     pub fn see(&mut self, piece: &[u8]) {
         if piece.is_empty() {
@@ -77,17 +88,24 @@ impl Watch {
     /// Looks for names in `text`, whose first `before` bytes were seen in the last piece; what follows
     /// `text` stands in `piece`.
     fn names(&mut self, text: &[u8], before: usize, piece: &[u8]) {
-        if !self.ended {
-            self.ended = ENDS
-                .iter()
-                .any(|end| memmem::find_iter(text, end).any(|at| !is_null(text, at + end.len())));
+        if self.must_end && !self.ended {
+            self.ended = ENDS.iter().any(|end| {
+                let mut found = end.find_iter(text);
+                found.any(|at| !is_null(text, at + end.needle().len()))
+            });
         }
-        for name in USAGES {
-            let Some(at) = memmem::rfind(text, name) else {
-                continue;
-            };
-            let end = at + name.len();
-            if before > 0 && end <= before {
+        for at in USAGE.find_iter(text) {
+            let after = at + USAGE.needle().len();
+            let rest = text.get(after..).unwrap_or_default();
+            let end = after
+                + if rest.starts_with(b"Metadata\"") {
+                    9
+                } else {
+                    1
+                };
+            if !rest.starts_with(b"Metadata\"") && !rest.starts_with(b"\"")
+                || before > 0 && end <= before
+            {
                 continue;
             }
             // Where the value begins, in the piece.
@@ -105,41 +123,79 @@ impl Watch {
     /// Reads the usage object if it is whole.
     fn close(&mut self) {
         let Some(open) = &self.open else { return };
-        let text = open
-            .strip_prefix(b":")
-            .or_else(|| open.strip_prefix(b" :"))
-            .unwrap_or(open);
-        let mut values = serde_json::Deserializer::from_slice(text).into_iter::<Value>();
-        match values.next() {
-            Some(Ok(value)) => {
-                if let Some(usage) = read(&value) {
-                    self.usage = Some(usage);
-                }
+        match object_end(open) {
+            End::At(end) => {
+                self.usage = read(open.get(..end).unwrap_or_default()).or(self.usage);
                 self.open = None;
             }
-            Some(Err(error)) if !error.is_eof() || open.len() >= MAX_USAGE => self.open = None,
-            _ => {}
+            End::NoObject => self.open = None,
+            End::NotYet if open.len() >= MAX_USAGE => self.open = None,
+            End::NotYet => {}
         }
     }
 }
 
-fn read(value: &Value) -> Option<Usage> {
-    let number = |names: &[&str]| names.iter().find_map(|name| value.get(name)?.as_u64());
-    value.as_object()?;
-    let prompt = number(&["promptTokenCount", "prompt_tokens", "total_input_tokens"]).unwrap_or(0);
-    let output = number(&[
-        "candidatesTokenCount",
-        "completion_tokens",
-        "total_output_tokens",
-    ])
-    .unwrap_or(0)
-        + number(&["thoughtsTokenCount"]).unwrap_or(0);
-    let total = number(&["totalTokenCount", "total_tokens"]).unwrap_or(prompt + output);
+/// Where the object after a name's colon ends.
+enum End {
+    At(usize),
+    NotYet,
+    NoObject,
+}
+
+fn object_end(text: &[u8]) -> End {
+    let (mut depth, mut in_string, mut escaped) = (0, false, false);
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' if depth > 0 => in_string = !in_string,
+            _ if in_string => {}
+            b'{' => depth += 1,
+            b'}' if depth == 1 => return End::At(at + 1),
+            b'}' => depth -= 1,
+            b':' | b' ' | b'\r' | b'\n' | b'\t' if depth == 0 => {}
+            _ if depth == 0 => return End::NoObject,
+            _ => {}
+        }
+    }
+    End::NotYet
+}
+
+fn read(object: &[u8]) -> Option<Usage> {
+    let prompt = number(object, &NUMBERS[0]).or_else(|| number(object, &NUMBERS[1]));
+    let output = number(object, &NUMBERS[2]).or_else(|| number(object, &NUMBERS[3]));
+    let thoughts = number(object, &NUMBERS[4]).unwrap_or(0);
+    let total = number(object, &NUMBERS[5]).or_else(|| number(object, &NUMBERS[6]));
+    if prompt.or(output).or(total).is_none() {
+        return None;
+    }
+    let (prompt, output) = (prompt.unwrap_or(0), output.unwrap_or(0) + thoughts);
     Some(Usage {
         prompt,
         output,
-        total,
+        total: total.unwrap_or(prompt + output),
     })
+}
+
+/// The number after a name.
+fn number(object: &[u8], name: &Finder<'_>) -> Option<u64> {
+    let at = name.find(object)? + name.needle().len();
+    let rest = object
+        .get(at..)?
+        .trim_ascii_start()
+        .strip_prefix(b":")?
+        .trim_ascii_start();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
+    let mut value = None;
+    for digit in digits {
+        value = Some(
+            value
+                .unwrap_or(0_u64)
+                .checked_mul(10)?
+                .checked_add(u64::from(digit - b'0'))?,
+        );
+    }
+    value
 }
 
 /// Whether the value after a name is `null`: OpenAI's chunks carry `"finish_reason":null` until the end.
@@ -149,15 +205,30 @@ fn is_null(text: &[u8], at: usize) -> bool {
     value.starts_with(b"null") || value.is_empty() || b"null".starts_with(value)
 }
 
-const USAGES: [&[u8]; 2] = [b"\"usageMetadata\"", b"\"usage\""];
+static NUMBERS: LazyLock<[Finder<'static>; 7]> = LazyLock::new(|| {
+    [
+        Finder::new(b"\"promptTokenCount\""),
+        Finder::new(b"\"prompt_tokens\""),
+        Finder::new(b"\"candidatesTokenCount\""),
+        Finder::new(b"\"completion_tokens\""),
+        Finder::new(b"\"thoughtsTokenCount\""),
+        Finder::new(b"\"totalTokenCount\""),
+        Finder::new(b"\"total_tokens\""),
+    ]
+});
 
-const ENDS: [&[u8]; 5] = [
-    b"\"finishReason\"",
-    b"\"finish_reason\"",
-    b"\"blockReason\"",
-    b"\"error\"",
-    b"[DONE]",
-];
+/// Begins `"usageMetadata"` and OpenAI's `"usage"`.
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage"));
+
+static ENDS: LazyLock<[Finder<'static>; 5]> = LazyLock::new(|| {
+    [
+        Finder::new(b"\"finishReason\""),
+        Finder::new(b"\"finish_reason\""),
+        Finder::new(b"\"blockReason\""),
+        Finder::new(b"\"error\""),
+        Finder::new(b"[DONE]"),
+    ]
+});
 
 /// Longer than any of the names with what follows it up to its value.
 const SEAM: usize = 48;
@@ -171,10 +242,10 @@ mod tests {
 
     #[track_caller]
     fn watch(answer: &str) -> Watch {
-        let mut whole = Watch::default();
+        let mut whole = Watch::stream();
         whole.see(answer.as_bytes());
         for size in [1, 3, 16, 47, 48, 49, 100] {
-            let mut pieces = Watch::default();
+            let mut pieces = Watch::stream();
             answer
                 .as_bytes()
                 .chunks(size)

@@ -81,7 +81,6 @@ pub(crate) async fn run(stream: TcpStream, link: Arc<Link>, shared: Arc<Shared>)
     let service =
         service_fn(move |request| serve::serve(Arc::clone(&shared), Arc::clone(&link), request));
     let mut builder = Builder::new(TokioExecutor::new());
-    // Google's front end takes large headers; hyper's usual buffer is ample for them.
     builder.http2().max_concurrent_streams(STREAMS);
     // How it ended is in the requests' records: an error here is a client's leaving or a fault.
     tokio::select! {

@@ -6,7 +6,10 @@
 //! The level holds for this project alone. Libraries log headers and frames at their lower levels,
 //! keys and tokens included; of them only warnings are let through, whatever was asked for.
 
+mod line;
+
 use crate::config::{Log, LogFormat};
+use line::Line;
 use std::io::IsTerminal;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -33,11 +36,7 @@ pub(crate) fn init(log: Log) -> WorkerGuard {
             .with_current_span(false)
             .with_span_list(false)
             .boxed(),
-        LogFormat::Pretty => lines
-            .compact()
-            .with_target(false)
-            .with_ansi(colour())
-            .boxed(),
+        LogFormat::Pretty => lines.event_format(Line { colour: colour() }).boxed(),
     };
     // Fails only where a test has set one before.
     let _ = tracing_subscriber::registry()

@@ -23,6 +23,10 @@ use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
+/// Returns what bursts of large bodies took, and needs half the instructions of the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,6 +21,7 @@ mod stop;
 mod tests;
 mod tunnel;
 mod upstream;
+mod veil;
 mod worker;
 
 use crate::config::Config;

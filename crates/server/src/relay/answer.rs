@@ -7,9 +7,13 @@
 //! A stream that breaks, goes silent past the limit, or stops without having said that it was at its
 //! end, is broken for the client too: the body ends in an error, and hyper cuts the connection.
 
+use super::exchange::Good;
 use super::record::{Ending, Record};
 use super::shared::Shared;
+use super::upstream::Lease;
+use super::veil::Veil;
 use bytes::Bytes;
+use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::relay::RequestId;
 use gemini_relay_core::watch::Watch;
 use http_body::{Body, Frame, SizeHint};
@@ -27,6 +31,8 @@ pub(crate) struct Ticket {
     shared: Arc<Shared>,
     /// Of the policy, until it was told that the request is over.
     pub(crate) id: Option<RequestId>,
+    /// The key that was sent last: an answer may quote it.
+    pub(crate) key: Option<Arc<KeyInfo>>,
     pub(crate) record: Record,
 }
 
@@ -35,6 +41,7 @@ impl Ticket {
         Self {
             shared: Arc::clone(shared),
             id: None,
+            key: None,
             record,
         }
     }
@@ -50,7 +57,9 @@ impl Drop for Ticket {
             let now = self.shared.clock.now();
             let cancelled = self.record.ending == Ending::Cancelled;
             self.shared.policy(|policy| {
-                policy.sleepers.remove(&id);
+                if !policy.sleepers.is_empty() {
+                    policy.sleepers.remove(&id);
+                }
                 if cancelled {
                     policy.relay.cancel(id, now)
                 } else {
@@ -78,13 +87,17 @@ pub(crate) struct Passing {
     /// What was looked at before it was passed on.
     held: VecDeque<Bytes>,
     incoming: Incoming,
+    /// Until the answer was read to its end.
+    lease: Option<Lease>,
     size: SizeHint,
     watch: Option<Watch>,
     /// Whether it must say that it is at its end.
     must_end: bool,
     idle: Duration,
-    timer: Pin<Box<Sleep>>,
+    /// Made when the answer first pauses.
+    timer: Option<Pin<Box<Sleep>>>,
     timer_at: Instant,
+    veil: Option<Veil>,
     ticket: Ticket,
 }
 
@@ -115,31 +128,52 @@ impl Answer {
         }
     }
 
+    /// Passes a good answer on, and gives back the head that goes with it.
     pub(crate) fn passing(
-        held: VecDeque<Bytes>,
-        size: SizeHint,
-        incoming: Incoming,
+        good: Good,
         must_end: bool,
         watched: bool,
         idle: Duration,
         ticket: Ticket,
-    ) -> Self {
-        Self::Passing(Box::new(Passing {
-            held,
-            incoming,
-            size,
-            watch: watched.then(Watch::default),
+    ) -> (http::response::Parts, Self) {
+        let held: u64 = good.held.iter().map(|piece| piece.len() as u64).sum();
+        let size = good.incoming.size_hint().exact();
+        let mut passing = Box::new(Passing {
+            held: good.held,
+            incoming: good.incoming,
+            lease: Some(good.lease),
+            size: size.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + held)),
+            watch: if must_end {
+                Some(Watch::stream())
+            } else {
+                watched.then(Watch::default)
+            },
             must_end,
             idle,
-            timer: Box::pin(tokio::time::sleep(idle)),
+            timer: None,
             timer_at: Instant::now(),
+            veil: ticket.key.clone().map(Veil::new),
             ticket,
-        }))
+        });
+        if passing.size.exact() == Some(0) {
+            // Nothing will be asked for.
+            passing.whole();
+        }
+        (good.parts, Self::Passing(passing))
     }
 }
 
 impl Passing {
-    fn pass(&mut self, piece: Bytes) -> Frame<Bytes> {
+    /// A piece from upstream; `None` if nothing of it may be passed on yet.
+    fn pass(&mut self, piece: Bytes) -> Option<Frame<Bytes>> {
+        let piece = match &mut self.veil {
+            Some(veil) => veil.over(piece),
+            None => piece,
+        };
+        (!piece.is_empty()).then(|| self.send(piece))
+    }
+
+    fn send(&mut self, piece: Bytes) -> Frame<Bytes> {
         let record = &mut self.ticket.record;
         record.first_byte.get_or_insert_with(Instant::now);
         record.sent += piece.len() as u64;
@@ -149,8 +183,7 @@ impl Passing {
         }
         if whole {
             // A body of known length is not asked for its end.
-            self.note_usage();
-            self.ticket.record.ending = Ending::Whole;
+            self.whole();
         }
         Frame::data(piece)
     }
@@ -163,13 +196,20 @@ impl Passing {
     }
 
     fn ended(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        self.note_usage();
         let ended = self.watch.as_ref().is_none_or(Watch::ended);
         if self.must_end && !ended {
             return self.cut(Broken("truncated"));
         }
-        self.ticket.record.ending = Ending::Whole;
+        self.whole();
         Poll::Ready(None)
+    }
+
+    fn whole(&mut self) {
+        self.note_usage();
+        self.ticket.record.ending = Ending::Whole;
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
     }
 
     fn note_usage(&mut self) {
@@ -177,28 +217,42 @@ impl Passing {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Some(piece) = self.held.pop_front() {
-            return Poll::Ready(Some(Ok(self.pass(piece))));
+        while let Some(piece) = self.held.pop_front() {
+            if let Some(frame) = self.pass(piece) {
+                return Poll::Ready(Some(Ok(frame)));
+            }
         }
         loop {
             match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.timer_at = Instant::now();
                     match frame.into_data() {
-                        Ok(piece) => return Poll::Ready(Some(Ok(self.pass(piece)))),
+                        Ok(piece) => {
+                            if let Some(frame) = self.pass(piece) {
+                                return Poll::Ready(Some(Ok(frame)));
+                            }
+                        }
                         Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                     }
                 }
                 Poll::Ready(Some(Err(_))) => return self.cut(Broken("broken")),
-                Poll::Ready(None) => return self.ended(),
+                Poll::Ready(None) => {
+                    return match self.veil.as_mut().and_then(Veil::rest) {
+                        Some(rest) => Poll::Ready(Some(Ok(self.send(rest)))),
+                        None => self.ended(),
+                    };
+                }
                 Poll::Pending => {
                     // The timer is not moved at every piece, only when it rings.
-                    ready!(self.timer.as_mut().poll(cx));
                     let due = self.timer_at + self.idle;
+                    let timer = self
+                        .timer
+                        .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
+                    ready!(timer.as_mut().poll(cx));
                     if Instant::now() >= due {
                         return self.cut(Broken("idle"));
                     }
-                    self.timer.as_mut().reset(due.into());
+                    timer.as_mut().reset(due.into());
                 }
             }
         }

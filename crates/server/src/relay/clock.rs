@@ -34,29 +34,41 @@ impl Clock {
     }
 }
 
-/// Compares the two clocks each time it is asked.
+/// Compares the two clocks each time it is asked: before every attempt, since the first request after a
+/// sleep may be quicker than any timer.
 pub(crate) struct Jump {
-    wall: Time,
-    steady: Instant,
+    began: Instant,
+    /// By how many milliseconds the wall clock is ahead of the other.
+    ahead: AtomicU64,
 }
 
 impl Jump {
     pub(crate) fn new(clock: &Clock) -> Self {
         Self {
-            wall: clock.now(),
-            steady: Instant::now(),
+            began: Instant::now(),
+            ahead: AtomicU64::new(clock.now().as_millis()),
         }
     }
 
-    /// Whether the wall clock has jumped since this was last asked.
-    pub(crate) fn happened(&mut self, clock: &Clock) -> bool {
-        let (wall, steady) = (clock.now(), Instant::now());
-        let (walked, ran) = (wall.since(self.wall), steady.duration_since(self.steady));
-        let back = wall < self.wall;
-        (self.wall, self.steady) = (wall, steady);
-        back || walked.abs_diff(ran) > TOLERANCE
+    /// Whether the wall clock has jumped since this was last asked. Of several who ask at once, one is
+    /// told.
+    pub(crate) fn happened(&self, clock: &Clock) -> bool {
+        let ran = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let ahead = clock.now().as_millis().saturating_sub(ran);
+        let before = self.ahead.load(Ordering::Relaxed);
+        if ahead.abs_diff(before) <= TOLERANCE {
+            // Slewing adds up over days.
+            if ahead != before {
+                self.ahead.store(ahead, Ordering::Relaxed);
+            }
+            return false;
+        }
+        self.ahead
+            .compare_exchange(before, ahead, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 }
 
-/// More than any clock is slewed in a second, less than the shortest sleep that closes connections.
-const TOLERANCE: Duration = Duration::from_secs(3);
+/// In milliseconds: more than any clock is slewed in a second, less than the shortest sleep that closes
+/// connections.
+const TOLERANCE: u64 = 3000;

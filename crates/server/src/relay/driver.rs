@@ -1,22 +1,16 @@
 //! The one task that watches the time: it wakes requests whose turn has come, and notices sleep.
 
-use super::clock::Jump;
 use super::shared::Shared;
 use super::worker::Phase;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// Runs until nobody holds the other end of `phase` any more.
 pub(crate) async fn run(shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
-    let mut jump = Jump::new(&shared.clock);
     loop {
         let now = shared.clock.now();
-        if jump.happened(&shared.clock) {
-            tracing::info!("the clock jumped (this machine slept?): idle connections are dropped");
-            shared.network.fetch_add(1, Ordering::Relaxed);
-        }
+        shared.network();
         let next = shared.policy(|policy| {
             for id in policy.relay.ready(now) {
                 if let Some(sleeper) = policy.sleepers.remove(&id) {

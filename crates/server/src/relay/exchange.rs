@@ -7,7 +7,7 @@ use super::answer::{Answer, Ticket};
 use super::body::{Replay, Source};
 use super::headers;
 use super::shared::Shared;
-use super::upstream::Upstream;
+use super::upstream::{Lease, SendError, Upstream};
 use bytes::{Bytes, BytesMut};
 use gemini_relay_core::google_error::GoogleError;
 use gemini_relay_core::head::{self, Head};
@@ -17,24 +17,27 @@ use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::relay::{Attempt, Next, Step};
 use gemini_relay_core::verdict::{Meaning, Outcome};
 use gemini_relay_core::{Facts, KeyText, Kind, Surface, Time, redact};
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body::Body;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 /// A request that was let in and read as far as policy needs.
 pub(crate) struct Exchange {
     pub(crate) method: Method,
     pub(crate) found: Recognised,
+    /// As the client sent it.
+    pub(crate) path: PathAndQuery,
+    /// As the client sent them.
     pub(crate) headers: HeaderMap,
+    pub(crate) upgrade: bool,
     pub(crate) source: Source,
     pub(crate) facts: Facts,
     pub(crate) ticket: Ticket,
@@ -42,11 +45,7 @@ pub(crate) struct Exchange {
 
 /// What came back, as far as it was read.
 enum Came {
-    Good {
-        parts: http::response::Parts,
-        held: VecDeque<Bytes>,
-        incoming: Incoming,
-    },
+    Good(Good),
     Bad {
         parts: http::response::Parts,
         body: Bytes,
@@ -54,9 +53,17 @@ enum Came {
     Nothing,
 }
 
+/// A good answer, and what of its beginning was held.
+pub(crate) struct Good {
+    pub(crate) parts: http::response::Parts,
+    pub(crate) held: VecDeque<Bytes>,
+    pub(crate) incoming: Incoming,
+    pub(crate) lease: Lease,
+}
+
 impl Exchange {
     /// Carries it out.
-    pub(crate) async fn run(mut self, upstream: &Upstream) -> Response<Answer> {
+    pub(crate) async fn run(mut self: Box<Self>, upstream: &Upstream) -> Response<Answer> {
         let shared = Arc::clone(self.ticket.shared());
         let now = shared.clock.now();
         let facts = self.facts.clone();
@@ -68,8 +75,7 @@ impl Exchange {
                 Ok(attempt) => attempt,
                 Err(refusal) => return self.refuse(&refusal),
             };
-            upstream.renew(shared.network.load(std::sync::atomic::Ordering::Relaxed));
-            let began = Instant::now();
+            upstream.renew(shared.network());
             let (outcome, came) = self.attempt(upstream, &shared, &attempt).await;
             let can_repeat = self.source.can_repeat();
             let now = shared.clock.now();
@@ -78,8 +84,9 @@ impl Exchange {
             shared.metrics.attempt(done.meaning);
             self.ticket.record.verdicts.push(done.meaning);
             self.ticket.record.key = Some(Arc::clone(&attempt.key.label));
+            self.ticket.key = Some(Arc::clone(&attempt.key));
             tracing::debug!(target: "gemini_relay::attempt", id = self.ticket.record.id, key = %attempt.key.label, project = %attempt.key.project,
-                verdict = done.meaning.name(), ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(0), "attempt");
+                verdict = done.meaning.name(), "attempt");
             if done.meaning == Meaning::Location {
                 tracing::error!(
                     "Google does not serve the place where this relay's requests come from (\"User location is not supported\"): run it, or its proxy, elsewhere"
@@ -93,11 +100,7 @@ impl Exchange {
                 Next::Deliver(why) => {
                     self.ticket.record.reason = self.ticket.record.reason.or(why);
                     return match came {
-                        Came::Good {
-                            parts,
-                            held,
-                            incoming,
-                        } => self.pass(parts, held, incoming, number),
+                        Came::Good(good) => self.pass(good, number),
                         Came::Bad { parts, body } => self.deliver_error(parts, &body, &used),
                         Came::Nothing => self.refuse(&Refusal::Broken),
                     };
@@ -161,117 +164,92 @@ impl Exchange {
             return (Outcome::Refused { status: 400, error }, Came::Nothing);
         };
         match upstream.send(request).await {
-            Ok(response) => self.look(response).await,
+            Ok((response, lease)) => self.look(response, lease).await,
             Err(error) => {
                 tracing::debug!(target: "gemini_relay::attempt", id = self.ticket.record.id, "no answer: {}", headers::chain(&error));
-                let outcome = if error.is_connect() {
-                    Outcome::Unreachable
-                } else {
-                    Outcome::Broken
+                let outcome = match error {
+                    SendError::Unreachable(_) => {
+                        self.complain(shared, &error);
+                        Outcome::Unreachable
+                    }
+                    SendError::Broken(_) => Outcome::Broken,
                 };
                 (outcome, Came::Nothing)
             }
         }
     }
 
+    /// Says why Google cannot be reached, once a minute at most: it is the relay's own trouble.
+    fn complain(&self, shared: &Shared, error: &SendError) {
+        let minute = shared.clock.now().as_millis() / 60_000;
+        if shared.complained.swap(minute, Ordering::Relaxed) != minute {
+            tracing::warn!(
+                "cannot reach {}: {}",
+                shared.config.upstream.authority,
+                headers::chain(error)
+            );
+        }
+    }
+
     /// Reads what the policy needs to see.
-    async fn look(&self, response: Response<Incoming>) -> (Outcome, Came) {
-        let (parts, mut incoming) = response.into_parts();
+    async fn look(&self, response: Response<Incoming>, lease: Lease) -> (Outcome, Came) {
+        let (parts, incoming) = response.into_parts();
         let status = parts.status.as_u16();
         if status >= 400 {
-            let body = read_error(&parts.headers, incoming).await;
+            let (body, whole) = read_error(&parts.headers, incoming).await;
+            if whole {
+                lease.give_back();
+            }
             let error = GoogleError::parse(&body);
             return (
                 Outcome::Refused { status, error },
                 Came::Bad { parts, body },
             );
         }
-        let mut held = VecDeque::new();
-        let looked_at = parts.status == StatusCode::OK
-            && matches!(
-                self.facts.kind,
-                Kind::Generate | Kind::Grounded | Kind::Embed | Kind::Count
-            );
+        let looked_at = parts.status == StatusCode::OK && self.is_looked_at();
+        let mut good = Good {
+            parts,
+            held: VecDeque::new(),
+            incoming,
+            lease,
+        };
         if !looked_at {
-            return (
-                Outcome::Served,
-                Came::Good {
-                    parts,
-                    held,
-                    incoming,
-                },
-            );
+            return (Outcome::Served, Came::Good(good));
         }
         let mut start = BytesMut::new();
         loop {
-            let frame = match incoming.frame().await {
-                Some(Ok(frame)) => frame,
+            let piece = match good.incoming.frame().await {
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(_)) if start.is_empty() => return (Outcome::Broken, Came::Nothing),
+                None if start.is_empty() => return (Outcome::Empty, Came::Good(good)),
                 Some(Err(_)) | None => {
-                    let outcome = if start.is_empty() {
-                        Outcome::Empty
-                    } else {
-                        self.head(&start, true).unwrap_or(Outcome::Served)
-                    };
-                    return (
-                        outcome,
-                        Came::Good {
-                            parts,
-                            held,
-                            incoming,
-                        },
-                    );
+                    let outcome = self.head(&start, true).unwrap_or(Outcome::Served);
+                    return (outcome, Came::Good(good));
                 }
-            };
-            let Ok(piece) = frame.into_data() else {
-                continue;
             };
             if piece.is_empty() {
                 continue;
             }
-            if held.is_empty() && !self.facts.streams {
+            if good.held.is_empty() && !self.facts.streams {
                 // A unary answer is as good as its status, once there is something in it.
-                held.push_back(piece);
-                return (
-                    Outcome::Served,
-                    Came::Good {
-                        parts,
-                        held,
-                        incoming,
-                    },
-                );
+                good.held.push_back(piece);
+                return (Outcome::Served, Came::Good(good));
             }
-            start.extend_from_slice(
-                piece
-                    .get(..piece.len().min(head::MAX_HEAD))
-                    .unwrap_or_default(),
-            );
-            held.push_back(piece);
-            match self.head(&start, false) {
-                None => {}
-                Some(Outcome::Served) => {
-                    return (
-                        Outcome::Served,
-                        Came::Good {
-                            parts,
-                            held,
-                            incoming,
-                        },
-                    );
-                }
-                Some(refused) => {
-                    // The rest of the error, if it is not all here, belongs to it.
-                    return (
-                        refused,
-                        Came::Good {
-                            parts,
-                            held,
-                            incoming,
-                        },
-                    );
-                }
+            let room = piece.len().min(head::MAX_HEAD);
+            start.extend_from_slice(piece.get(..room).unwrap_or_default());
+            good.held.push_back(piece);
+            if let Some(outcome) = self.head(&start, false) {
+                return (outcome, Came::Good(good));
             }
         }
+    }
+
+    /// Whether the beginning of a good answer is looked at before it is passed on.
+    fn is_looked_at(&self) -> bool {
+        matches!(
+            self.facts.kind,
+            Kind::Generate | Kind::Grounded | Kind::Embed | Kind::Count
+        )
     }
 
     fn head(&self, start: &[u8], ended: bool) -> Option<Outcome> {
@@ -287,18 +265,18 @@ impl Exchange {
 
     fn request(&self, shared: &Shared, attempt: &Attempt) -> Option<Request<Replay>> {
         let upstream = &shared.config.upstream;
-        let path =
-            PathAndQuery::try_from(format!("{}{}", upstream.path, self.found.target)).ok()?;
-        let uri = Uri::builder()
-            .scheme(upstream.scheme.clone())
-            .authority(upstream.authority.clone())
-            .path_and_query(path)
-            .build()
-            .ok()?;
+        let path = if !upstream.path.is_empty() {
+            PathAndQuery::try_from(format!("{}{}", upstream.path, self.found.target)).ok()?
+        } else if self.path.as_str() == self.found.target {
+            // As nearly always: the client wrote it as Google wants it.
+            self.path.clone()
+        } else {
+            PathAndQuery::try_from(self.found.target.as_str()).ok()?
+        };
         let mut request = Request::new(self.source.replay());
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = uri;
-        let mut headers = self.headers.clone();
+        *request.uri_mut() = Uri::from(path);
+        let mut headers = headers::for_google(&self.headers, self.upgrade);
         let mut secret = match attempt.carrier {
             Carrier::ApiKeyHeader => HeaderValue::from_str(attempt.key.text.expose()).ok()?,
             Carrier::Bearer => {
@@ -306,13 +284,14 @@ impl Exchange {
             }
         };
         secret.set_sensitive(true);
+        headers.insert(HOST, shared.upstream_host.clone());
         match attempt.carrier {
-            Carrier::ApiKeyHeader => headers.insert("x-goog-api-key", secret),
+            Carrier::ApiKeyHeader => headers.insert(API_KEY, secret),
             Carrier::Bearer => headers.insert(AUTHORIZATION, secret),
         };
         if let Some(deadline) = self.facts.deadline {
             headers.insert(
-                "x-server-timeout",
+                SERVER_TIMEOUT,
                 remaining(deadline, shared.clock.now(), attempt.number, &self.headers)?,
             );
         }
@@ -321,33 +300,16 @@ impl Exchange {
     }
 
     /// Passes a good answer on.
-    fn pass(
-        mut self,
-        mut parts: http::response::Parts,
-        held: VecDeque<Bytes>,
-        incoming: Incoming,
-        attempts: u32,
-    ) -> Response<Answer> {
-        headers::clean_answer(&mut parts.headers);
-        self.mark(&mut parts.headers, parts.status, attempts);
-        let shared = self.ticket.shared();
+    fn pass(mut self, mut good: Good, attempts: u32) -> Response<Answer> {
+        headers::clean_answer(&mut good.parts.headers);
+        self.mark(&mut good.parts.headers, good.parts.status, attempts);
         let must_end = self.facts.streams
-            && parts.status == StatusCode::OK
+            && good.parts.status == StatusCode::OK
             && matches!(self.facts.surface, Surface::Gemini | Surface::OpenAi)
-            && !parts.headers.contains_key(CONTENT_ENCODING);
-        let watched = matches!(
-            self.facts.kind,
-            Kind::Generate | Kind::Grounded | Kind::Embed | Kind::Count
-        );
-        let idle = shared.config.idle_timeout;
-        let mut size = incoming.size_hint();
-        let held_bytes: u64 = held.iter().map(|piece| piece.len() as u64).sum();
-        size = size
-            .exact()
-            .map_or_else(http_body::SizeHint::default, |rest| {
-                http_body::SizeHint::with_exact(rest + held_bytes)
-            });
-        let body = Answer::passing(held, size, incoming, must_end, watched, idle, self.ticket);
+            && !good.parts.headers.contains_key(CONTENT_ENCODING);
+        let watched = self.is_looked_at();
+        let idle = self.ticket.shared().config.idle_timeout;
+        let (parts, body) = Answer::passing(good, must_end, watched, idle, self.ticket);
         Response::from_parts(parts, body)
     }
 
@@ -372,7 +334,13 @@ impl Exchange {
     /// Answers for itself.
     pub(crate) fn refuse(mut self, refusal: &Refusal) -> Response<Answer> {
         let shared = Arc::clone(self.ticket.shared());
-        self.ticket.record.reason = Some(refusal.name());
+        // Another key might have helped, had the body still been here.
+        let gone = !self.ticket.record.verdicts.is_empty() && self.source.is_passing();
+        self.ticket.record.reason = Some(if gone {
+            "body-past-replay-limit"
+        } else {
+            refusal.name()
+        });
         let attempts = u32::try_from(self.ticket.record.verdicts.len()).unwrap_or(u32::MAX);
         let (mut parts, body) = refused(
             &shared,
@@ -395,17 +363,17 @@ impl Exchange {
         }
         let record = &self.ticket.record;
         if let Some(label) = &record.key {
-            headers.insert("x-gemini-relay-key", headers::label(label));
+            headers.insert(KEY, headers::label(label));
         }
-        headers.insert("x-gemini-relay-attempts", HeaderValue::from(attempts));
+        headers.insert(ATTEMPTS, HeaderValue::from(attempts));
         if let Ok(id) = HeaderValue::from_str(&record.id) {
-            headers.insert("x-gemini-relay-request-id", id);
+            headers.insert(REQUEST_ID, id);
         }
         let reason = record.reason.or_else(|| {
             (status.as_u16() >= 400 && self.source.is_passing()).then_some("body-past-replay-limit")
         });
         if let Some(reason) = reason {
-            headers.insert("x-gemini-relay-reason", HeaderValue::from_static(reason));
+            headers.insert(REASON, HeaderValue::from_static(reason));
         }
     }
 }
@@ -438,7 +406,7 @@ pub(crate) fn refused(
 /// said: an unreasonable value is Google's to refuse.
 fn remaining(deadline: Time, now: Time, attempt: u32, headers: &HeaderMap) -> Option<HeaderValue> {
     if attempt <= 1
-        && let Some(own) = headers.get("x-server-timeout")
+        && let Some(own) = headers.get(SERVER_TIMEOUT)
         && deadline.since(now) < Duration::from_secs(10)
     {
         return Some(own.clone());
@@ -447,9 +415,18 @@ fn remaining(deadline: Time, now: Time, attempt: u32, headers: &HeaderMap) -> Op
 }
 
 /// An error's body, decompressed, up to a bound.
-async fn read_error(headers: &HeaderMap, mut incoming: Incoming) -> Bytes {
+async fn read_error(headers: &HeaderMap, mut incoming: Incoming) -> (Bytes, bool) {
     let mut body = BytesMut::new();
-    while let Some(Ok(frame)) = incoming.frame().await {
+    let mut whole = false;
+    loop {
+        let frame = match incoming.frame().await {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => break,
+            None => {
+                whole = true;
+                break;
+            }
+        };
         if let Ok(piece) = frame.into_data() {
             let room = MAX_ERROR.saturating_sub(body.len());
             body.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
@@ -467,15 +444,23 @@ async fn read_error(headers: &HeaderMap, mut incoming: Incoming) -> Bytes {
         Some(b"deflate") => flate2::read::ZlibDecoder::new(&body[..])
             .take(limit)
             .read_to_end(&mut plain),
-        _ => return body.freeze(),
+        _ => return (body.freeze(), whole),
     };
     // What could be read of a broken one is better than what could not.
-    if read.is_ok() || !plain.is_empty() {
+    let body = if read.is_ok() || !plain.is_empty() {
         plain.into()
     } else {
         body.freeze()
-    }
+    };
+    (body, whole)
 }
+
+const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+pub(crate) const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
+const KEY: HeaderName = HeaderName::from_static("x-gemini-relay-key");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-gemini-relay-attempts");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-gemini-relay-request-id");
+const REASON: HeaderName = HeaderName::from_static("x-gemini-relay-reason");
 
 /// A hundred times Google's longest error.
 const MAX_ERROR: usize = 1024 * 1024;

@@ -5,29 +5,47 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use std::fmt::Write as _;
 
-/// Takes off what belongs to one connection or names the client; the rest goes to Google.
+/// The client's headers without what belongs to its connection or names it; the rest goes to Google.
 ///
-/// `Accept-Encoding` goes too: what is compressed cannot be watched for its cost and its end, and
-/// every client takes plain text.
-pub(crate) fn clean_request(headers: &mut HeaderMap, upgrade: bool) {
-    letin::strip_credentials(headers);
-    hop_by_hop(headers, upgrade);
-    for name in [
-        header::HOST,
-        header::ACCEPT_ENCODING,
-        header::CONTENT_LENGTH,
-        header::EXPECT,
-    ] {
-        headers.remove(name);
+/// `Accept-Encoding` stays behind too: what is compressed cannot be watched for its cost and its end,
+/// and every client takes plain text.
+pub(crate) fn for_google(client: &HeaderMap, upgrade: bool) -> HeaderMap {
+    let named = named_by_connection(client, upgrade);
+    let mut headers = HeaderMap::with_capacity(client.len() + 2);
+    for (name, value) in client {
+        let stays = letin::is_credential(name)
+            || is_hop_by_hop(name) && !(upgrade && *name == header::UPGRADE)
+            || matches!(
+                name.as_str(),
+                "host" | "accept-encoding" | "content-length" | "expect"
+            )
+            || named.contains(name);
+        if !stays {
+            headers.append(name.clone(), value.clone());
+        }
     }
+    if upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    headers
 }
 
 /// Takes off what belongs to the connection with Google. `Alt-Svc` would send clients to port 443 of
-/// the relay's host.
+/// the relay's host; a cookie would be one for all clients.
 pub(crate) fn clean_answer(headers: &mut HeaderMap) {
-    hop_by_hop(headers, false);
-    headers.remove(header::ALT_SVC);
-    headers.remove(header::SET_COOKIE);
+    for name in named_by_connection(headers, false) {
+        headers.remove(name);
+    }
+    let gone: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            is_hop_by_hop(name) || **name == header::ALT_SVC || **name == header::SET_COOKIE
+        })
+        .cloned()
+        .collect();
+    for name in gone {
+        headers.remove(name);
+    }
 }
 
 /// Takes off headers that quote a key.
@@ -75,34 +93,28 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn hop_by_hop(headers: &mut HeaderMap, upgrade: bool) {
-    if let Some(connection) = headers.remove(header::CONNECTION)
-        && let Ok(names) = connection.to_str()
-        && !upgrade
-    {
-        for name in names
+/// What `Connection` says is of this connection only.
+fn named_by_connection(headers: &HeaderMap, upgrade: bool) -> Vec<HeaderName> {
+    match headers.get(header::CONNECTION).map(HeaderValue::to_str) {
+        // What nearly everybody says names nothing.
+        Some(Ok("keep-alive" | "Keep-Alive" | "close")) => Vec::new(),
+        Some(Ok(names)) if !upgrade => names
             .split(',')
             .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-        {
-            headers.remove(name);
-        }
+            .collect(),
+        _ => Vec::new(),
     }
-    for name in [
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::PROXY_AUTHENTICATE,
-    ] {
-        headers.remove(name);
-    }
-    for name in ["keep-alive", "proxy-connection"] {
-        headers.remove(name);
-    }
-    if upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    } else {
-        headers.remove(header::UPGRADE);
-    }
+}
+
+/// The standard ones are compared by number, which costs next to nothing.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    *name == header::CONNECTION
+        || *name == header::TRANSFER_ENCODING
+        || *name == header::UPGRADE
+        || *name == header::TE
+        || *name == header::TRAILER
+        || *name == header::PROXY_AUTHENTICATE
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::hash::Hash;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub(crate) struct Metrics {
@@ -30,6 +30,10 @@ pub(crate) struct Metrics {
     bytes: Family<Direction, Counter>,
     first_byte: Histogram,
     duration: Histogram,
+    /// Counters used by every request, found once: a family looks each up under a lock.
+    good: Kept<40>,
+    judged: Kept<17>,
+    sums: Kept<4>,
     pub(crate) waits: Counter,
     pub(crate) cut: Counter,
     pub(crate) cancelled: Counter,
@@ -79,6 +83,9 @@ impl Metrics {
             bytes: Family::default(),
             first_byte: Histogram::new(SECONDS),
             duration: Histogram::new(SECONDS),
+            good: Kept::default(),
+            judged: Kept::default(),
+            sums: Kept::default(),
             waits: Counter::default(),
             cut: Counter::default(),
             cancelled: Counter::default(),
@@ -174,21 +181,29 @@ impl Metrics {
     }
 
     pub(crate) fn request(&self, surface: Surface, kind: Kind, status: u16) {
-        self.requests
-            .get_or_create(&Request {
-                surface: surface.name(),
-                kind: kind.name(),
-                status,
-            })
-            .inc();
+        let label = Request {
+            surface: surface.name(),
+            kind: kind.name(),
+            status,
+        };
+        if status == 200 {
+            self.good.inc_by(
+                surface as usize * 8 + kind as usize,
+                &self.requests,
+                &label,
+                1,
+            );
+        } else {
+            self.requests.get_or_create(&label).inc();
+        }
     }
 
     pub(crate) fn attempt(&self, meaning: Meaning) {
-        self.attempts
-            .get_or_create(&Verdict {
-                verdict: meaning.name(),
-            })
-            .inc();
+        let label = Verdict {
+            verdict: meaning.name(),
+        };
+        self.judged
+            .inc_by(meaning as usize, &self.attempts, &label, 1);
     }
 
     pub(crate) fn refusal(&self, reason: &'static str) {
@@ -215,28 +230,22 @@ impl Metrics {
             self.first_byte.observe(first_byte.as_secs_f64());
         }
         self.duration.observe(whole.as_secs_f64());
-        self.bytes
-            .get_or_create(&Direction {
-                direction: "request",
-            })
-            .inc_by(received);
-        self.bytes
-            .get_or_create(&Direction {
-                direction: "answer",
-            })
-            .inc_by(sent);
+        self.sum(0, &self.bytes, "request", received);
+        self.sum(1, &self.bytes, "answer", sent);
         if let Some(usage) = usage {
-            self.tokens
-                .get_or_create(&Direction {
-                    direction: "prompt",
-                })
-                .inc_by(usage.prompt);
-            self.tokens
-                .get_or_create(&Direction {
-                    direction: "output",
-                })
-                .inc_by(usage.output);
+            self.sum(2, &self.tokens, "prompt", usage.prompt);
+            self.sum(3, &self.tokens, "output", usage.output);
         }
+    }
+
+    fn sum(
+        &self,
+        at: usize,
+        family: &Family<Direction, Counter>,
+        direction: &'static str,
+        by: u64,
+    ) {
+        self.sums.inc_by(at, family, &Direction { direction }, by);
     }
 
     /// The text for a scrape.
@@ -274,6 +283,31 @@ impl Metrics {
         // Writing to a string cannot fail.
         let _ = text::encode(&mut out, &registry);
         out
+    }
+}
+
+/// Counters of a family, each looked up once.
+struct Kept<const N: usize>([OnceLock<Counter>; N]);
+
+impl<const N: usize> Default for Kept<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| OnceLock::new()))
+    }
+}
+
+impl<const N: usize> Kept<N> {
+    fn inc_by<L: Clone + Eq + Hash>(
+        &self,
+        at: usize,
+        family: &Family<L, Counter>,
+        label: &L,
+        by: u64,
+    ) {
+        let find = || family.get_or_create(label).clone();
+        match self.0.get(at) {
+            Some(kept) => kept.get_or_init(find).inc_by(by),
+            None => find().inc_by(by),
+        };
     }
 }
 

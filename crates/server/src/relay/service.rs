@@ -2,16 +2,17 @@
 
 use super::answer::{Answer, Ticket};
 use super::body::Source;
-use super::exchange::{Exchange, refused};
+use super::exchange::{Exchange, SERVER_TIMEOUT, refused};
 use super::record::{Ending, Record};
 use super::shared::Shared;
 use super::upstream::Upstream;
-use super::{control, headers, tunnel};
+use super::{control, tunnel};
 use gemini_relay_core::recognise::{Destination, Recognised, recognise};
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::scan::{Found, Scanner};
 use gemini_relay_core::{ClientId, Facts, Kind, Repeat, Surface};
 use http::header::{self, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use std::net::SocketAddr;
@@ -101,28 +102,35 @@ async fn exchange(
     let (parts, incoming) = request.into_parts();
     let source = Source::new(incoming, shared.config.replay_limit, &shared.budget);
     let ticket = Ticket::new(shared, record(shared, &found, client));
-    let mut scanner = Scanner::default();
-    if is_json(&parts.headers, &found) && source.gather(&mut scanner).await.is_err() {
-        // The client broke off while sending: nobody reads an answer.
-        return plain(
-            shared,
-            &Refusal::BadRequest("the request's body broke off."),
-            found.surface,
-            false,
-        );
-    }
-    let mut headers = parts.headers;
+    let body = if is_json(&parts.headers, &found) {
+        // In a box of its own: it is large, and most of this future's time is spent without it.
+        let mut scanner = Box::<Scanner>::default();
+        if source.gather(&mut scanner).await.is_err() {
+            // The client broke off while sending: nobody reads an answer.
+            let refusal = Refusal::BadRequest("the request's body broke off.");
+            return plain(shared, &refusal, found.surface, false);
+        }
+        scanner.found()
+    } else {
+        Found::default()
+    };
+    let headers = parts.headers;
     let deadline = server_timeout(&headers).map(|span| shared.clock.now() + span);
-    headers::clean_request(&mut headers, upgrade.is_some());
-    let facts = facts(&found, &scanner.found(), client, deadline, &source);
-    let mut exchange = Exchange {
+    let facts = facts(&found, &body, client, deadline, &source);
+    let mut exchange = Box::new(Exchange {
         method: parts.method,
+        path: parts
+            .uri
+            .into_parts()
+            .path_and_query
+            .unwrap_or(PathAndQuery::from_static("/")),
         found,
         headers,
+        upgrade: upgrade.is_some(),
         source,
         facts,
         ticket,
-    };
+    });
     exchange.ticket.record.kind = exchange.facts.kind;
     exchange
         .ticket
@@ -184,7 +192,7 @@ fn is_json(headers: &HeaderMap, found: &Recognised) -> bool {
 /// The client's total patience, in seconds (`X-Server-Timeout`, sent by Google's SDKs).
 fn server_timeout(headers: &HeaderMap) -> Option<Duration> {
     let seconds: f64 = headers
-        .get("x-server-timeout")?
+        .get(SERVER_TIMEOUT)?
         .to_str()
         .ok()?
         .trim()

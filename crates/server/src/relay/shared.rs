@@ -5,13 +5,14 @@
 //! says.
 
 use super::body::Budget;
-use super::clock::Clock;
+use super::clock::{Clock, Jump};
 use super::metrics::Metrics;
 use crate::config::{Access, Config, Origins};
 use gemini_relay_core::KeySpec;
 use gemini_relay_core::event::{Change, Event, Subject};
 use gemini_relay_core::letin::Door;
 use gemini_relay_core::relay::{Relay, RequestId};
+use http::HeaderValue;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +31,12 @@ pub(crate) struct Shared {
     /// Set when stopping begins: `/-/ready` says so.
     pub(crate) stopping: AtomicBool,
     /// How often the idle connections were to be thrown away.
-    pub(crate) network: AtomicU64,
+    network: AtomicU64,
+    jump: Jump,
+    /// The minute in which it was last said that Google cannot be reached.
+    pub(crate) complained: AtomicU64,
+    /// The `Host` of every request.
+    pub(crate) upstream_host: HeaderValue,
     /// The first half of request ids.
     pub(crate) run: u32,
     pub(crate) counter: AtomicU64,
@@ -68,10 +74,14 @@ impl Shared {
                 .collect(),
             metrics: Metrics::new(),
             budget: Arc::new(Budget::new(config.replay_total)),
-            clock,
             kick: Notify::new(),
             stopping: AtomicBool::new(false),
             network: AtomicU64::new(0),
+            jump: Jump::new(&clock),
+            clock,
+            complained: AtomicU64::new(0),
+            upstream_host: HeaderValue::from_str(config.upstream.authority.as_str())
+                .unwrap_or(HeaderValue::from_static("")),
             run: u32::try_from(seed >> 32).unwrap_or_default(),
             counter: AtomicU64::new(0),
             policy: Mutex::new(Policy {
@@ -95,6 +105,15 @@ impl Shared {
         result
     }
 
+    /// Which network this is: another than before once the machine has slept.
+    pub(crate) fn network(&self) -> u64 {
+        if self.jump.happened(&self.clock) {
+            tracing::info!("the clock jumped (this machine slept?): idle connections are dropped");
+            self.network.fetch_add(1, Ordering::Relaxed);
+        }
+        self.network.load(Ordering::Relaxed)
+    }
+
     /// Takes a new list of keys.
     pub(crate) fn reload(&self, keys: &[KeySpec]) {
         let now = self.clock.now();
@@ -104,11 +123,12 @@ impl Shared {
 
     /// A request's id: which start of the relay, and the how-manieth.
     pub(crate) fn next_id(&self) -> String {
-        format!(
-            "{:08x}-{:06x}",
-            self.run,
-            self.counter.fetch_add(1, Ordering::Relaxed)
-        )
+        let count = self.counter.fetch_add(1, Ordering::Relaxed);
+        let number = u64::from(self.run) << 32 | count & 0xffff_ffff;
+        (0..16)
+            .rev()
+            .filter_map(|at| char::from_digit(u32::try_from(number >> (4 * at) & 15).ok()?, 16))
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Policy> {

@@ -18,7 +18,7 @@ pub(crate) fn asked(headers: &HeaderMap) -> bool {
 
 /// Carries the request out and, if Google agrees, joins the two connections.
 pub(crate) async fn run(
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     upstream: &Arc<Upstream>,
     client: OnUpgrade,
 ) -> Response<Answer> {

@@ -2,35 +2,57 @@
 //!
 //! HTTP/1.1, one connection a request in flight: an HTTP/2 connection's stream limit fills with long
 //! streams and everybody queues behind it. Straight, through an HTTP proxy's `CONNECT`, or through
-//! SOCKS; always to one host, so the way is decided once.
+//! SOCKS; always to one host, so the way is decided once, and so the pool is a list: the connection
+//! used last is used next. (hyper-util's client, made for many hosts and for HTTP/2, costs a request
+//! five times the instructions of what is here.)
+//!
+//! A connection goes back to the list when an answer was read to its end. One that Google closed
+//! meanwhile is noticed before anything is sent on it, and the next is taken.
 //!
 //! **A laptop that slept.** Idle connections look alive after a sleep or a change of network and are
 //! not; a request sent on one would hang for minutes. So keep-alive probes are short, unacknowledged
-//! data gives a connection up, and when the wall clock jumps the whole idle pool is thrown away by
-//! replacing the client ([`Upstream::renew`]).
+//! data gives a connection up, and when the wall clock jumps all idle connections are thrown away
+//! ([`Upstream::renew`]).
 
 use super::body::Replay;
 use crate::config::Config;
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
-use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
+use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
 /// One worker's connections to Google.
 pub(crate) struct Upstream {
     connector: Within,
-    client: Mutex<(u64, Client<Within, Replay>)>,
+    destination: Uri,
+    idle: Arc<Mutex<Idle>>,
+}
+
+#[derive(Default)]
+struct Idle {
+    generation: u64,
+    /// The one used last at the back.
+    connections: VecDeque<(Instant, SendRequest<Replay>)>,
+}
+
+/// A connection with an answer still to be read from it.
+pub(crate) struct Lease {
+    idle: Arc<Mutex<Idle>>,
+    generation: u64,
+    connection: SendRequest<Replay>,
 }
 
 impl Upstream {
@@ -45,36 +67,147 @@ impl Upstream {
             connector,
             limit: config.connect_timeout,
         };
-        let client = Mutex::new((0, client(connector.clone())));
-        Self { connector, client }
+        Self {
+            connector,
+            destination: destination(config),
+            idle: Arc::default(),
+        }
     }
 
-    /// Sends a request; the error says whether anything was sent.
-    pub(crate) async fn send(&self, request: Request<Replay>) -> Result<Response<Incoming>, Error> {
-        let client = self.lock().1.clone();
-        client.request(request).await
+    /// Sends a request in origin form.
+    ///
+    /// # Errors
+    /// The error says whether anything was sent.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Replay>,
+    ) -> Result<(Response<Incoming>, Lease), SendError> {
+        loop {
+            let (generation, kept) = self.take();
+            let (mut connection, fresh) = match kept {
+                Some(mut kept) => match kept.ready().await {
+                    Ok(()) => (kept, false),
+                    Err(_) => continue,
+                },
+                None => (self.connect().await?, true),
+            };
+            match connection.try_send_request(request).await {
+                Ok(response) => {
+                    let lease = Lease {
+                        idle: Arc::clone(&self.idle),
+                        generation,
+                        connection,
+                    };
+                    return Ok((response, lease));
+                }
+                Err(mut error) => match error.take_message() {
+                    // Closed before anything was sent: as if it had not been there.
+                    Some(unsent) if !fresh => request = unsent,
+                    Some(_) => return Err(SendError::Unreachable(Box::new(error.into_error()))),
+                    None => return Err(SendError::Broken(error.into_error())),
+                },
+            }
+        }
     }
 
     /// Throws idle connections away, once for each `generation`.
     pub(crate) fn renew(&self, generation: u64) {
-        let mut current = self.lock();
-        if current.0 != generation {
-            *current = (generation, client(self.connector.clone()));
+        let mut idle = lock(&self.idle);
+        if idle.generation != generation {
+            idle.generation = generation;
+            idle.connections.clear();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, (u64, Client<Within, Replay>)> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    fn take(&self) -> (u64, Option<SendRequest<Replay>>) {
+        let mut idle = lock(&self.idle);
+        let last = idle.connections.pop_back();
+        let kept = last
+            .filter(|(since, _)| since.elapsed() < IDLE)
+            .map(|(_, kept)| kept);
+        if kept.is_none() {
+            // The last was the youngest.
+            idle.connections.clear();
+        }
+        (idle.generation, kept)
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Replay>, SendError> {
+        let connecting = self.connector.clone().call(self.destination.clone());
+        let stream = connecting.await.map_err(SendError::Unreachable)?;
+        let (sender, connection) = http1::handshake(stream)
+            .await
+            .map_err(|error| SendError::Unreachable(Box::new(error)))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!("a connection to upstream ended: {error}");
+            }
+        });
+        Ok(sender)
     }
 }
 
-fn client(connector: Within) -> Client<Within, Replay> {
-    Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(IDLE)
-        .pool_timer(TokioTimer::new())
-        .pool_max_idle_per_host(MAX_IDLE)
-        .retry_canceled_requests(true)
-        .build(connector)
+impl Lease {
+    /// The answer was read to its end: the connection may be used again.
+    pub(crate) fn give_back(self) {
+        let mut idle = lock(&self.idle);
+        if idle.generation != self.generation {
+            return;
+        }
+        if idle.connections.len() >= MAX_IDLE {
+            idle.connections.pop_front();
+        }
+        idle.connections
+            .push_back((Instant::now(), self.connection));
+        // The oldest at the front have waited too long.
+        while idle
+            .connections
+            .front()
+            .is_some_and(|(since, _)| since.elapsed() >= IDLE)
+        {
+            idle.connections.pop_front();
+        }
+    }
+}
+
+fn lock(idle: &Mutex<Idle>) -> MutexGuard<'_, Idle> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// Nothing was sent.
+    Unreachable(Box<dyn std::error::Error + Send + Sync>),
+    /// Something was.
+    Broken(hyper::Error),
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreachable(_) => "cannot connect",
+            Self::Broken(_) => "the connection broke",
+        })
+    }
+}
+
+impl std::error::Error for SendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreachable(error) => Some(&**error),
+            Self::Broken(error) => Some(error),
+        }
+    }
+}
+
+fn destination(config: &Config) -> Uri {
+    Uri::builder()
+        .scheme(config.upstream.scheme.clone())
+        .authority(config.upstream.authority.clone())
+        .path_and_query("/")
+        .build()
+        .unwrap_or_default()
 }
 
 /// A connection, with its TLS handshake and its proxy's greeting, within the connect limit.
@@ -119,16 +252,7 @@ impl Way {
         tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
         #[cfg(any(target_os = "linux", target_os = "android"))]
         tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-        let upstream = &config.upstream;
-        let destination = Uri::builder()
-            .scheme(upstream.scheme.clone())
-            .authority(upstream.authority.clone())
-            .path_and_query("/")
-            .build();
-        let Some(proxy) = destination
-            .ok()
-            .and_then(|to| config.proxy.matcher().intercept(&to))
-        else {
+        let Some(proxy) = config.proxy.matcher().intercept(&destination(config)) else {
             return Self::Direct(tcp);
         };
         if proxy

@@ -1,0 +1,126 @@
+//! Bodies that are kept to be sent again, and those that are too large for it.
+
+use super::client::{Ask, MODEL, Whole, contents, whole_body};
+use super::scripted::{GOOD, QUOTA, Scripted, Seen};
+use super::stand::{Native, bare_keys, soon};
+use bytes::Bytes;
+use http::Method;
+
+const MEGABYTE: usize = 1 << 20;
+
+#[tokio::test]
+async fn a_megabyte_sent_again_is_the_same_megabyte() {
+    let body = contents(&"0123456789abcde\n".repeat(MEGABYTE / 17)).to_string();
+    let (first, second, answer) = refused_once(&body, &[]).await;
+    answer.is(200);
+    let second = second.unwrap();
+    assert!(first.body == body.as_bytes() && second.body == body.as_bytes());
+    let key = |seen: &Seen| {
+        let keys: Vec<String> = seen
+            .head
+            .lines()
+            .filter(|l| l.contains("made-up-key"))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(keys.len(), 1, "{}", seen.head);
+        keys[0].clone()
+    };
+    assert_ne!(key(&first), key(&second));
+}
+
+#[tokio::test]
+async fn a_body_past_the_limit_is_sent_once_and_its_refusal_says_why() {
+    let body = contents(&"x".repeat(MEGABYTE)).to_string();
+    let (first, second, answer) = refused_once(&body, &[("REPLAY_LIMIT", "64KB")]).await;
+    assert!(first.body == body.as_bytes());
+    assert!(second.is_none());
+    let answer = answer.is(429);
+    assert_eq!(
+        answer.header("x-gemini-relay-reason"),
+        "body-past-replay-limit"
+    );
+    assert!(
+        answer.message().ends_with("Please retry in 1s."),
+        "{}",
+        answer.message()
+    );
+}
+
+#[tokio::test]
+async fn all_bodies_together_have_a_limit_too() {
+    let body = contents(&"x".repeat(MEGABYTE)).to_string();
+    let limits = [("REPLAY_TOTAL", "256KB")];
+    let (first, second, answer) = refused_once(&body, &limits).await;
+    assert!(first.body == body.as_bytes());
+    assert!(second.is_none());
+    answer.is(429);
+    let small = contents("hello").to_string();
+    let (_, second, answer) = refused_once(&small, &limits).await;
+    answer.is(200);
+    assert!(second.is_some());
+}
+
+#[tokio::test]
+async fn bodies_in_memory_stay_below_the_limit_however_many_there_are() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[("REPLAY_TOTAL", "4MB")]);
+    let body = contents(&"x".repeat(MEGABYTE)).to_string();
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        let ask = generate(&body);
+        let base = relay.base.clone();
+        let asking = tokio::spawn(async move { ask.whole(&base).await });
+        let mut peer = upstream.accept().await;
+        assert!(peer.request().await.body == body.as_bytes());
+        assert!(relay.shared().budget.used() <= 4 * MEGABYTE);
+        open.push((asking, peer));
+    }
+    // The first three are kept; those after them passed through.
+    assert!(relay.shared().budget.used() > 3 * MEGABYTE);
+    for (asking, mut peer) in open {
+        peer.answer("200 OK", GOOD).await;
+        soon(asking).await.unwrap().is(200);
+    }
+    super::stand::until("all is given back", || relay.shared().budget.used() == 0).await;
+}
+
+fn generate(body: &str) -> Ask {
+    let path = format!("/v1beta/models/{MODEL}:generateContent");
+    Ask::new(
+        Method::POST,
+        path,
+        whole_body(Bytes::copy_from_slice(body.as_bytes())),
+    )
+    .header("content-type", "application/json")
+}
+
+/// Sends `body` to a relay of two keys whose upstream has no quota the first time. What came there, and
+/// what the client was answered.
+async fn refused_once(body: &str, options: &[(&str, &str)]) -> (Seen, Option<Seen>, Whole) {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(2), options);
+    let google = async {
+        let mut peer = upstream.accept().await;
+        let first = peer.request().await;
+        peer.answer("429 Too Many Requests", QUOTA).await;
+        (peer, first)
+    };
+    let asking = generate(body).whole(&relay.base);
+    tokio::pin!(asking);
+    let (mut peer, first) = tokio::select! {
+        biased;
+        served = google => served,
+        answer = &mut asking => panic!("answered before it was sent: {}", answer.text()),
+    };
+    let second = async {
+        let seen = peer.request().await;
+        peer.answer("200 OK", GOOD).await;
+        seen
+    };
+    tokio::pin!(second);
+    tokio::select! {
+        biased;
+        seen = &mut second => (first, Some(seen), asking.await),
+        answer = &mut asking => (first, None, answer),
+    }
+}

@@ -1,0 +1,102 @@
+//! Nothing is held back: what one side sends, the other has before more is sent.
+
+use super::client::{Ask, piecewise};
+use super::scripted::{GOOD, Scripted};
+use super::stand::{Native, bare_keys};
+use bytes::Bytes;
+use http::Method;
+use std::time::{Duration, Instant};
+
+/// Enough for the system to stop acknowledging at once, as it does when a connection is fresh.
+const EVENTS: usize = 100;
+
+/// What a side without `TCP_NODELAY` costs an event on this system.
+const DELAYED: Duration = Duration::from_millis(40);
+
+#[tokio::test]
+async fn each_event_is_at_the_client_before_the_next_is_sent_and_none_is_delayed() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+    let (mut reply, mut google) = tokio::join!(Ask::events("hello").to(&relay.base), async {
+        let mut google = upstream.accept().await;
+        google.request().await;
+        google.begin_events().await;
+        google.event(r#"{"candidates":[]}"#).await;
+        google
+    });
+    reply.next().await.unwrap().unwrap();
+    let mut times = Vec::new();
+    for at in 0..EVENTS {
+        let event = format!(r#"{{"candidates":[{{"index":{at}}}]}}"#);
+        let sent = Instant::now();
+        google.event(&event).await;
+        let piece = reply.next().await.unwrap().unwrap();
+        times.push(sent.elapsed());
+        assert_eq!(piece, format!("data: {event}\r\n\r\n"));
+    }
+    times.sort();
+    assert!(times[EVENTS / 2] < DELAYED / 2, "{times:?}");
+    assert!(times[EVENTS * 9 / 10] < DELAYED, "{times:?}");
+    google.event(GOOD).await;
+    google.end_events().await;
+    assert!(reply.whole().await.text().contains("STOP"));
+}
+
+#[tokio::test]
+async fn each_piece_of_an_upload_is_at_google_before_the_next_is_sent() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+    let (pieces, outgoing) = piecewise();
+    let ask = Ask::new(Method::POST, "/upload/v1beta/files", outgoing)
+        .header("content-type", "video/mp4");
+    let (answer, ()) = tokio::join!(ask.whole(&relay.base), async {
+        let mut google = upstream.accept().await;
+        google.head().await;
+        let mut times = Vec::new();
+        for at in 0..EVENTS {
+            let sent = Instant::now();
+            pieces.send(Bytes::from(format!("piece {at}"))).unwrap();
+            assert_eq!(google.chunk().await, format!("piece {at}").into_bytes());
+            times.push(sent.elapsed());
+        }
+        drop(pieces);
+        assert_eq!(google.chunk().await, b"");
+        times.sort();
+        assert!(times[EVENTS / 2] < DELAYED / 2, "{times:?}");
+        google.answer("200 OK", "{}").await;
+    });
+    answer.is(200);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_the_upstream_connection_with_it() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+    let (reply, mut google) = tokio::join!(Ask::events("hello").to(&relay.base), async {
+        let mut google = upstream.accept().await;
+        google.request().await;
+        google.begin_events().await;
+        google.event(r#"{"candidates":[]}"#).await;
+        google
+    });
+    drop(reply);
+    google.closed(Duration::from_secs(1)).await;
+    assert_eq!(relay.in_progress(), (0, 0));
+}
+
+#[tokio::test]
+async fn what_google_says_in_pieces_of_a_byte_is_said_to_the_client() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+    let event = format!("data: {GOOD}\r\n\r\n");
+    let (answer, ()) = tokio::join!(Ask::events("hello").whole(&relay.base), async {
+        let mut google = upstream.accept().await;
+        google.request().await;
+        google.begin_events().await;
+        for byte in event.bytes() {
+            google.write([b'1', b'\r', b'\n', byte, b'\r', b'\n']).await;
+        }
+        google.end_events().await;
+    });
+    assert_eq!(answer.is(200).text(), event);
+}
