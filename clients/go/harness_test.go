@@ -78,11 +78,11 @@ func startStack(t *testing.T) *stack {
 	}
 	emulator, relay := os.Getenv("EMULATOR_URL"), os.Getenv("RELAY_URL")
 	if s.fresh = relay == ""; s.fresh {
-		if os.Getenv("GEMINI_EMULATOR_BIN") == "" || os.Getenv("GEMINI_RELAY_BIN") == "" {
-			t.Fatal("GEMINI_EMULATOR_BIN and GEMINI_RELAY_BIN name no programs: see clients/README.md")
+		if os.Getenv("CLIENTS_EMULATOR_BIN") == "" || os.Getenv("CLIENTS_RELAY_BIN") == "" {
+			t.Fatal("CLIENTS_EMULATOR_BIN and CLIENTS_RELAY_BIN name no programs: see clients/README.md")
 		}
-		emulator = s.spawn(t, "GEMINI_EMULATOR_BIN", nil)
-		relay = s.spawn(t, "GEMINI_RELAY_BIN", []string{
+		emulator = s.spawn(t, "CLIENTS_EMULATOR_BIN", nil)
+		relay = s.spawn(t, "CLIENTS_RELAY_BIN", []string{
 			"GEMINI_API_KEYS=" + strings.Join(s.data.PoolKeys, ","),
 			"GEMINI_RELAY_TOKENS=clients=" + s.data.Token,
 		}, "--upstream", emulator)
@@ -122,7 +122,7 @@ func (s *stack) spawn(t *testing.T, variable string, env []string, args ...strin
 		}
 		text, _ := os.ReadFile(log)
 		for _, key := range s.data.PoolKeys {
-			if variable == "GEMINI_RELAY_BIN" && bytes.Contains(text, []byte(key)) {
+			if variable == "CLIENTS_RELAY_BIN" && bytes.Contains(text, []byte(key)) {
 				t.Errorf("the relay's log holds %s", key)
 			}
 		}

@@ -92,16 +92,16 @@ export class Stack {
 
 /** A stack of its own on ports that the system chose, or the one the environment names. */
 export async function start() {
-  const { RELAY_URL, EMULATOR_URL, GEMINI_EMULATOR_BIN, GEMINI_RELAY_BIN } = process.env;
+  const { RELAY_URL, EMULATOR_URL, CLIENTS_EMULATOR_BIN, CLIENTS_RELAY_BIN } = process.env;
   if (RELAY_URL) return new Stack(EMULATOR_URL.replace(/\/$/, ""), RELAY_URL.replace(/\/$/, ""));
-  if (!GEMINI_EMULATOR_BIN || !GEMINI_RELAY_BIN) {
-    throw new Error("GEMINI_EMULATOR_BIN and GEMINI_RELAY_BIN name no programs: see clients/README.md");
+  if (!CLIENTS_EMULATOR_BIN || !CLIENTS_RELAY_BIN) {
+    throw new Error("CLIENTS_EMULATOR_BIN and CLIENTS_RELAY_BIN name no programs: see clients/README.md");
   }
   const folder = mkdtempSync(join(tmpdir(), "relay-clients-"));
-  const emulator = await spawn("emulator", GEMINI_EMULATOR_BIN, ["--listen", "127.0.0.1:0"], {}, folder);
+  const emulator = await spawn("emulator", CLIENTS_EMULATOR_BIN, ["--listen", "127.0.0.1:0"], {}, folder);
   try {
     const env = { GEMINI_API_KEYS: shared.pool_keys.join(","), GEMINI_RELAY_TOKENS: `clients=${shared.token}` };
-    const relay = await spawn("relay", GEMINI_RELAY_BIN, ["--listen", "127.0.0.1:0", "--upstream", emulator.url], env, folder);
+    const relay = await spawn("relay", CLIENTS_RELAY_BIN, ["--listen", "127.0.0.1:0", "--upstream", emulator.url], env, folder);
     return new Stack(emulator.url, relay.url, [relay, emulator]);
   } catch (error) {
     await stop(emulator.child);

@@ -125,16 +125,16 @@ class Stack:
 
 def start():
     """A stack of its own on ports that the system chose, or the one the environment names."""
-    if "RELAY_URL" in os.environ:
+    if os.environ.get("RELAY_URL"):
         return Stack(os.environ["EMULATOR_URL"].rstrip("/"), os.environ["RELAY_URL"].rstrip("/"), fresh=False)
-    if "GEMINI_EMULATOR_BIN" not in os.environ or "GEMINI_RELAY_BIN" not in os.environ:
-        raise RuntimeError("GEMINI_EMULATOR_BIN and GEMINI_RELAY_BIN name no programs: see clients/README.md")
+    if "CLIENTS_EMULATOR_BIN" not in os.environ or "CLIENTS_RELAY_BIN" not in os.environ:
+        raise RuntimeError("CLIENTS_EMULATOR_BIN and CLIENTS_RELAY_BIN name no programs: see clients/README.md")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="relay-clients-"))
-    emulator, emulator_url = spawn("emulator", [os.environ["GEMINI_EMULATOR_BIN"], "--listen", "127.0.0.1:0"], {}, folder)
+    emulator, emulator_url = spawn("emulator", [os.environ["CLIENTS_EMULATOR_BIN"], "--listen", "127.0.0.1:0"], {}, folder)
     try:
         relay, relay_url = spawn(
             "relay",
-            [os.environ["GEMINI_RELAY_BIN"], "--listen", "127.0.0.1:0", "--upstream", emulator_url],
+            [os.environ["CLIENTS_RELAY_BIN"], "--listen", "127.0.0.1:0", "--upstream", emulator_url],
             {"GEMINI_API_KEYS": ",".join(POOL_KEYS), "GEMINI_RELAY_TOKENS": f"clients={TOKEN}"},
             folder,
         )

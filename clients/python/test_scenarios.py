@@ -25,7 +25,7 @@ def test_a_stream_is_the_same_chunk_by_chunk(library):
 
 def test_many_at_once_each_get_their_own(library):
     library.stack.configure("healthy")
-    assert many(library.relay, MODELS["healthy"]) == many(library.direct, MODELS["healthy"])
+    same_for_many(library, MODELS["healthy"])
 
 
 def test_who_hangs_up_is_seen_upstream_within_a_second(library):
@@ -42,7 +42,7 @@ def test_who_hangs_up_is_seen_upstream_within_a_second(library):
 
 def test_a_key_running_dry_is_not_seen(library):
     library.stack.configure("dry")
-    assert many(library.relay, MODELS["dry"]) == many(library.direct, MODELS["dry"])
+    same_for_many(library, MODELS["dry"])
     if library.stack.fresh:
         for key in POOL_KEYS[:2]:
             answered = library.stack.answered(key)
@@ -51,7 +51,7 @@ def test_a_key_running_dry_is_not_seen(library):
 
 def test_a_dead_key_is_not_seen(library):
     library.stack.configure("dead")
-    assert many(library.relay, MODELS["dead"]) == many(library.direct, MODELS["dead"])
+    same_for_many(library, MODELS["dead"])
     if library.stack.fresh:
         answered = library.stack.answered(POOL_KEYS[-1])
         # Each of those at once may have met it before the first answer came back; nobody later.
@@ -67,7 +67,7 @@ def test_a_clients_own_mistake_is_the_librarys_own_exception(library, how):
     assert failure(library.relay, how, MODELS["healthy"]) == direct
     # It cost no key anything: all of them go on.
     library.stack.clear_faults()
-    assert many(library.relay, MODELS["healthy"]) == many(library.direct, MODELS["healthy"])
+    same_for_many(library, MODELS["healthy"])
 
 
 @pytest.mark.parametrize("how", ["unary", "stream"])
@@ -97,6 +97,11 @@ def test_a_wrong_token_is_the_librarys_own_exception_and_costs_no_key(library, h
     library.stack.configure("healthy")
     assert failure(library.stranger, how, MODELS["healthy"])["status"] == 401
     assert library.stack.received() == []
+
+
+def same_for_many(library, model):
+    direct = many(library.direct, model)
+    assert many(library.relay, model) == direct
 
 
 def many(adapter, model):

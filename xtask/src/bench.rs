@@ -19,10 +19,10 @@ mod scratch;
 mod window;
 
 use crate::say::say;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// `bench [--write] [--rounds N]`, or `bench gate`.
+/// `bench [--write] [--rounds N] [--built FOLDER]`, or `bench gate`.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let asked = Asked::parse(arguments)?;
     needs::programs(if asked.gate {
@@ -30,7 +30,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     } else {
         &["valgrind", "nginx"]
     })?;
-    let built = build()?;
+    let built = match &asked.built {
+        Some(folder) => Built::within(folder),
+        None => build()?,
+    };
     let scratch = scratch::Scratch::new()?;
     let mut found = report::Found::default();
     if !asked.gate {
@@ -52,11 +55,26 @@ struct Built {
     tools: PathBuf,
 }
 
+impl Built {
+    fn within(folder: &Path) -> Self {
+        let program = |name: &str| {
+            let mut path = folder.join(name);
+            path.set_extension(std::env::consts::EXE_EXTENSION);
+            path
+        };
+        Self {
+            relay: program("gemini-relay"),
+            tools: program("bench-tools"),
+        }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Asked {
     gate: bool,
     write: bool,
     rounds: usize,
+    built: Option<PathBuf>,
 }
 
 impl Asked {
@@ -65,6 +83,7 @@ impl Asked {
             gate: false,
             write: false,
             rounds: ROUNDS,
+            built: None,
         };
         let mut words = arguments.iter().map(String::as_str);
         while let Some(word) = words.next() {
@@ -77,6 +96,9 @@ impl Asked {
                         .and_then(|number| number.parse().ok())
                         .filter(|number| (1..=MOST_ROUNDS).contains(number))
                         .ok_or(format!("--rounds takes a number from 1 to {MOST_ROUNDS}"))?;
+                }
+                "--built" => {
+                    asked.built = Some(words.next().ok_or("--built takes a folder")?.into());
                 }
                 other => return Err(format!("bench does not know {other:?}\n\n{USAGE}")),
             }
@@ -116,29 +138,22 @@ fn build() -> Result<Built, String> {
         .get("target_directory")
         .and_then(serde_json::Value::as_str)
         .ok_or("cargo metadata names no target directory")?;
-    let program = |name: &str| {
-        let mut path = PathBuf::from(target).join("release").join(name);
-        path.set_extension(std::env::consts::EXE_EXTENSION);
-        path
-    };
-    Ok(Built {
-        relay: program("gemini-relay"),
-        tools: program("bench-tools"),
-    })
+    Ok(Built::within(&PathBuf::from(target).join("release")))
 }
 
-fn root() -> &'static std::path::Path {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
-        .unwrap_or(std::path::Path::new("."))
+        .unwrap_or(Path::new("."))
 }
 
-const USAGE: &str = "usage: cargo xtask bench [--write] [--rounds N]
-       cargo xtask bench gate
+const USAGE: &str = "usage: cargo xtask bench [--write] [--rounds N] [--built FOLDER]
+       cargo xtask bench gate [--built FOLDER]
 
   gate       instruction counts alone, under three minutes
   --write    put the figures into docs/performance.md
-  --rounds   how often every window is repeated; medians are taken over them";
+  --rounds   how often every window is repeated; medians are taken over them
+  --built    the folder of gemini-relay and bench-tools to measure, instead of building them";
 
 /// Odd, so that a median is a figure that was measured; seven windows outlast a neighbour's burst.
 const ROUNDS: usize = 7;

@@ -22,7 +22,7 @@ pub(crate) fn clients(names: &[String]) -> Result<(), String> {
     let root = root();
     let folder = root.join("clients");
     setup::setup(&folder, &languages)?;
-    let binaries = if env::var_os("RELAY_URL").is_some() {
+    let binaries = if env::var_os("RELAY_URL").is_some_and(|url| !url.is_empty()) {
         None
     } else {
         Some(build(&root)?)
@@ -36,8 +36,8 @@ pub(crate) fn clients(names: &[String]) -> Result<(), String> {
         if let Some(Binaries { emulator, relay }) = &binaries {
             suite
                 .command
-                .env("GEMINI_EMULATOR_BIN", emulator)
-                .env("GEMINI_RELAY_BIN", relay);
+                .env("CLIENTS_EMULATOR_BIN", emulator)
+                .env("CLIENTS_RELAY_BIN", relay);
         }
         let begun = Instant::now();
         let outcome = setup::run(&mut suite.command);

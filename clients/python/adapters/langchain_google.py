@@ -10,6 +10,7 @@ from . import both
 class Adapter:
     def __init__(self, endpoint):
         self.endpoint = endpoint
+        self.chats = {}
 
     def unary(self, model, prompt):
         answer = self._chat(model).invoke([HumanMessage(prompt)])
@@ -25,9 +26,12 @@ class Adapter:
         return first
 
     def _chat(self, model):
-        return ChatGoogleGenerativeAI(
-            model=model, google_api_key=self.endpoint.credential, base_url=self.endpoint.base, max_retries=1
-        )
+        """One object a model, as a program has: making one costs more than a request here."""
+        if model not in self.chats:
+            self.chats[model] = ChatGoogleGenerativeAI(
+                model=model, google_api_key=self.endpoint.credential, base_url=self.endpoint.base, max_retries=1
+            )
+        return self.chats[model]
 
     @staticmethod
     def describe(error):

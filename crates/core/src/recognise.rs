@@ -49,9 +49,7 @@ pub fn recognise(
     headers: &HeaderMap,
     base_path: &str,
 ) -> Destination {
-    let (path, query) = path_and_query
-        .split_once('?')
-        .unwrap_or((path_and_query, ""));
+    let (path, query) = cut(path_and_query, b'?').unwrap_or((path_and_query, ""));
     let path = collapse_slashes(path);
     let Some(path) = below(&path, base_path) else {
         return Destination::Nowhere;
@@ -99,7 +97,7 @@ fn upstream(method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Re
     if rest.starts_with("/$discovery") {
         return plain(Surface::Gemini, Kind::Other, rest.to_owned(), query, repeat);
     }
-    let target = format!("/{version}{rest}");
+    let target = joined("/", version, rest);
     if rest == "/interactions" || rest.starts_with("/interactions/") {
         let mut found = plain(Surface::Interactions, Kind::Other, target, query, repeat);
         if method == Method::POST && rest == "/interactions" {
@@ -108,10 +106,8 @@ fn upstream(method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Re
         return found;
     }
     let mut found = plain(Surface::Gemini, Kind::Other, target, query, repeat);
-    if let Some((collection, call)) = rest.trim_start_matches('/').split_once('/') {
-        let (name, verb) = call
-            .split_once(':')
-            .map_or((call, ""), |(name, verb)| (name, verb));
+    if let Some((collection, call)) = cut(rest.strip_prefix('/').unwrap_or(rest), b'/') {
+        let (name, verb) = cut(call, b':').unwrap_or((call, ""));
         match collection {
             "models" if !name.is_empty() => found.model = Some(model_name(name)),
             "tunedModels" | "dynamic" if !verb.is_empty() => {
@@ -199,11 +195,8 @@ fn openai_path<'a>(
     {
         return Some(split_version(below).1);
     }
-    let first = rest
-        .trim_start_matches('/')
-        .split('/')
-        .next()
-        .unwrap_or_default();
+    let below = rest.strip_prefix('/').unwrap_or(rest);
+    let first = cut(below, b'/').map_or(below, |(first, _)| first);
     if matches!(
         first,
         "chat" | "completions" | "embeddings" | "images" | "videos" | "audio" | "responses"
@@ -230,6 +223,21 @@ fn openai_path<'a>(
     // `query` has lost its `key=` already; a client that sent one left a mark.
     let keyed = query.starts_with(KEYED);
     (bearer && !google && !keyed).then_some(rest)
+}
+
+/// What stands before and after the first `at`, an ASCII character.
+fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
+    let found = memchr::memchr(at, text.as_bytes())?;
+    Some((text.get(..found)?, text.get(found + 1..)?))
+}
+
+/// Three pieces as one text.
+fn joined(first: &str, second: &str, third: &str) -> String {
+    let mut out = String::with_capacity(first.len() + second.len() + third.len() + 8);
+    for piece in [first, second, third] {
+        out.push_str(piece);
+    }
+    out
 }
 
 fn plain(
@@ -259,7 +267,8 @@ fn plain(
 fn split_version(path: &str) -> (Option<&str>, &str) {
     let (mut version, mut rest) = (None, path);
     while let Some(inner) = rest.strip_prefix('/') {
-        let (first, after) = inner.find('/').map_or((inner, ""), |at| inner.split_at(at));
+        let (first, after) =
+            memchr::memchr(b'/', inner.as_bytes()).map_or((inner, ""), |at| inner.split_at(at));
         if !is_version(first) {
             break;
         }

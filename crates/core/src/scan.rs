@@ -15,6 +15,7 @@
 
 use crate::facts::Conversation;
 use memchr::memchr2;
+use std::borrow::Cow;
 use xxhash_rust::xxh64::Xxh64;
 
 /// What was found.
@@ -245,7 +246,7 @@ impl Scanner {
         }
     }
 
-    /// Bytes of a string, `from..to` of the piece; the first kilobyte of it is hashed.
+    /// Bytes of a string, `from..to` of the piece; the beginning of it is hashed.
     fn in_string(&mut self, piece: &[u8], from: usize, to: usize, unhashed: &mut usize) {
         let length = to - from;
         if self.wanted && self.text.len() + length <= MAX_TEXT {
@@ -277,7 +278,8 @@ impl Scanner {
         if !self.wanted {
             return;
         }
-        let text = unescape(&self.text);
+        let raw = std::mem::take(&mut self.text);
+        let text = unescape(&raw);
         match (self.depth, key, self.section) {
             (1, true, _) => self.section = Section::of(&text),
             (1, false, Section::Model) if !text.is_empty() => {
@@ -298,6 +300,8 @@ impl Scanner {
             }
             _ => {}
         }
+        // The buffer is used again.
+        self.text = raw;
     }
 
     fn turn_begins(&mut self) {
@@ -344,16 +348,15 @@ fn is_search(name: &str) -> bool {
 }
 
 /// A string's bytes as text, `\u006d` and all.
-fn unescape(raw: &[u8]) -> String {
-    let plain = || String::from_utf8_lossy(raw).into_owned();
+fn unescape(raw: &[u8]) -> Cow<'_, str> {
     if !raw.contains(&b'\\') {
-        return plain();
+        return String::from_utf8_lossy(raw);
     }
     let mut quoted = Vec::with_capacity(raw.len() + 2);
     quoted.push(b'"');
     quoted.extend_from_slice(raw);
     quoted.push(b'"');
-    serde_json::from_slice(&quoted).unwrap_or_else(|_| plain())
+    serde_json::from_slice(&quoted).map_or_else(|_| String::from_utf8_lossy(raw), Cow::Owned)
 }
 
 /// Google's own parser refuses JSON nested deeper than 100.
@@ -363,7 +366,7 @@ const MAX_DEPTH: usize = 128;
 const MAX_TEXT: usize = 256;
 
 /// How much of a string tells it apart, together with its length.
-const HASHED_STRING: usize = 1024;
+const HASHED_STRING: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -451,9 +454,9 @@ mod tests {
         assert_eq!(hash(&long), hash(&long));
         assert_ne!(hash(&long), hash(&"x".repeat(5001)));
         assert_ne!(hash(&long), hash(&format!("y{}", "x".repeat(4999))));
-        assert_ne!(hash(&"x".repeat(1024)), hash(&"x".repeat(1025)));
+        assert_ne!(hash(&"x".repeat(512)), hash(&"x".repeat(513)));
         // An escape at the border of what is hashed.
-        for border in 1020..1030 {
+        for border in 505..520 {
             scan(&body(&format!(
                 "{}\\n\\\"tail{}",
                 "x".repeat(border),

@@ -7,6 +7,7 @@
 //! Both are found by looking for their names with a quote before and after. In the middle of a JSON
 //! string a quote is escaped, so text that talks of `"usageMetadata"` is not mistaken for it.
 
+use memchr::memchr2_iter;
 use memchr::memmem::Finder;
 use std::sync::LazyLock;
 
@@ -142,20 +143,25 @@ enum End {
     NoObject,
 }
 
+/// Usage objects hold numbers and names; braces inside their strings there are none.
 fn object_end(text: &[u8]) -> End {
-    let (mut depth, mut in_string, mut escaped) = (0, false, false);
-    for (at, byte) in text.iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' if depth > 0 => in_string = !in_string,
-            _ if in_string => {}
-            b'{' => depth += 1,
-            b'}' if depth == 1 => return End::At(at + 1),
-            b'}' => depth -= 1,
-            b':' | b' ' | b'\r' | b'\n' | b'\t' if depth == 0 => {}
-            _ if depth == 0 => return End::NoObject,
-            _ => {}
+    let start = text
+        .iter()
+        .position(|byte| !matches!(byte, b':' | b' ' | b'\r' | b'\n' | b'\t'));
+    let Some(start) = start else {
+        return End::NotYet;
+    };
+    if text.get(start) != Some(&b'{') {
+        return End::NoObject;
+    }
+    let mut depth = 0_u32;
+    for at in memchr2_iter(b'{', b'}', text) {
+        if text.get(at) == Some(&b'{') {
+            depth += 1;
+        } else if depth <= 1 {
+            return End::At(at + 1);
+        } else {
+            depth -= 1;
         }
     }
     End::NotYet
@@ -166,9 +172,7 @@ fn read(object: &[u8]) -> Option<Usage> {
     let output = number(object, &NUMBERS[2]).or_else(|| number(object, &NUMBERS[3]));
     let thoughts = number(object, &NUMBERS[4]).unwrap_or(0);
     let total = number(object, &NUMBERS[5]).or_else(|| number(object, &NUMBERS[6]));
-    if prompt.or(output).or(total).is_none() {
-        return None;
-    }
+    prompt.or(output).or(total)?;
     let (prompt, output) = (prompt.unwrap_or(0), output.unwrap_or(0) + thoughts);
     Some(Usage {
         prompt,

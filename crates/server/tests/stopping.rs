@@ -40,17 +40,30 @@ fn ready_says_no_first_then_the_door_closes_then_streams_finish() {
     open.until("data: ");
     assert_eq!(status(&relay, "ready"), "200");
     relay.signal("TERM");
-    until(PATIENCE, "ready says 503", || status(&relay, "ready") == "503");
+    until(PATIENCE, "ready says 503", || {
+        status(&relay, "ready") == "503"
+    });
     assert_eq!(status(&relay, "healthy"), "200");
     let (line, body) = generate("still let in");
-    assert!(ask(&relay.address, &line, &[], &body).rest().starts_with("HTTP/1.1 200"));
+    assert!(
+        ask(&relay.address, &line, &[], &body)
+            .rest()
+            .starts_with("HTTP/1.1 200")
+    );
     until(PATIENCE, "the door closes", || {
         TcpStream::connect(&relay.address).is_err()
     });
     let rest = open.rest();
-    assert!(rest.contains("\"STOP\"") && rest.ends_with("0\r\n\r\n"), "{rest}");
+    assert!(
+        rest.contains("\"STOP\"") && rest.ends_with("0\r\n\r\n"),
+        "{rest}"
+    );
     assert!(relay.ended(PATIENCE).success());
-    assert!(relay.log().contains("all requests finished"), "{}", relay.log());
+    assert!(
+        relay.log().contains("all requests finished"),
+        "{}",
+        relay.log()
+    );
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(crate) fn relay(built: &Built, scratch: &Scratch, found: &mut Found) -> Resu
 
 /// Of the policy, for one request, with few keys and with many that cool.
 pub(crate) fn choosing(built: &Built, scratch: &Scratch, found: &mut Found) -> Result<(), String> {
-    let mut count = |keys: usize, cooling: usize| {
+    let count = |keys: usize, cooling: usize| {
         say!("counting the policy's instructions: {keys} keys, {cooling} of them cooling");
         let mut counted = [0; 2];
         for (rounds, count) in ROUNDS.into_iter().zip(&mut counted) {

@@ -69,8 +69,12 @@ pub(crate) fn relay(
             )
         })
         .collect();
-    let keys = scratch.write("keys.json", &format!("[{}]", keys.trim_end_matches(',')))?;
-    let tokens = scratch.write("tokens.txt", &format!("bench={TOKEN}\n"))?;
+    // The relay watches the folder of its keys and the one it is started in: its log goes elsewhere.
+    let keys = scratch.write(
+        "relay/keys.json",
+        &format!("[{}]", keys.trim_end_matches(',')),
+    )?;
+    let tokens = scratch.write("relay/tokens.txt", &format!("bench={TOKEN}\n"))?;
     let log = scratch.path("relay.log");
     let mut plain = on_core(core, &built.relay);
     let command = match under {
@@ -86,7 +90,7 @@ pub(crate) fn relay(
         .arg("--tokens-file")
         .arg(&tokens)
         .args(["--proxy", "none"])
-        .current_dir(scratch.folder());
+        .current_dir(scratch.path("relay"));
     for (name, _) in std::env::vars_os() {
         if name
             .to_str()

@@ -8,7 +8,8 @@ pub(crate) struct Scratch(PathBuf);
 impl Scratch {
     pub(crate) fn new() -> Result<Self, String> {
         let path = std::env::temp_dir().join(format!("gemini-relay-bench-{}", std::process::id()));
-        fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        fs::create_dir_all(path.join("relay"))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self(path))
     }
 

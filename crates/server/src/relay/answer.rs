@@ -13,7 +13,6 @@ use super::shared::Shared;
 use super::upstream::Lease;
 use super::veil::Veil;
 use bytes::Bytes;
-use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::relay::RequestId;
 use gemini_relay_core::watch::Watch;
 use http_body::{Body, Frame, SizeHint};
@@ -31,8 +30,6 @@ pub(crate) struct Ticket {
     shared: Arc<Shared>,
     /// Of the policy, until it was told that the request is over.
     pub(crate) id: Option<RequestId>,
-    /// The key that was sent last: an answer may quote it.
-    pub(crate) key: Option<Arc<KeyInfo>>,
     pub(crate) record: Record,
 }
 
@@ -41,7 +38,6 @@ impl Ticket {
         Self {
             shared: Arc::clone(shared),
             id: None,
-            key: None,
             record,
         }
     }
@@ -76,7 +72,7 @@ pub(crate) enum Answer {
     /// The relay's own, or one that was read whole.
     Whole {
         body: Option<Bytes>,
-        ticket: Option<Ticket>,
+        ticket: Option<Box<Ticket>>,
     },
     /// Google's, as it comes.
     Passing(Box<Passing>),
@@ -106,7 +102,7 @@ impl Answer {
         let body = body.into();
         let mut answer = Self::Whole {
             body: (!body.is_empty()).then_some(body),
-            ticket,
+            ticket: ticket.map(Box::new),
         };
         if let Self::Whole {
             body,
@@ -123,7 +119,7 @@ impl Answer {
     /// The ticket of an answer whose body is not wanted.
     pub(crate) fn into_ticket(self) -> Option<Ticket> {
         match self {
-            Self::Whole { ticket, .. } => ticket,
+            Self::Whole { ticket, .. } => ticket.map(|ticket| *ticket),
             Self::Passing(passing) => Some(passing.ticket),
         }
     }
@@ -152,7 +148,7 @@ impl Answer {
             idle,
             timer: None,
             timer_at: Instant::now(),
-            veil: ticket.key.clone().map(Veil::new),
+            veil: ticket.record.key.clone().map(Veil::new),
             ticket,
         });
         if passing.size.exact() == Some(0) {
@@ -286,7 +282,7 @@ impl Body for Answer {
             Self::Whole { body, .. } => {
                 SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
             }
-            Self::Passing(passing) => passing.size.clone(),
+            Self::Passing(passing) => passing.size,
         }
     }
 }

@@ -83,8 +83,7 @@ impl Exchange {
                 shared.policy(|policy| policy.relay.attempt_done(id, &outcome, can_repeat, now));
             shared.metrics.attempt(done.meaning);
             self.ticket.record.verdicts.push(done.meaning);
-            self.ticket.record.key = Some(Arc::clone(&attempt.key.label));
-            self.ticket.key = Some(Arc::clone(&attempt.key));
+            self.ticket.record.key = Some(Arc::clone(&attempt.key));
             tracing::debug!(target: "gemini_relay::attempt", id = self.ticket.record.id, key = %attempt.key.label, project = %attempt.key.project,
                 verdict = done.meaning.name(), "attempt");
             if done.meaning == Meaning::Location {
@@ -362,8 +361,8 @@ impl Exchange {
             return;
         }
         let record = &self.ticket.record;
-        if let Some(label) = &record.key {
-            headers.insert(KEY, headers::label(label));
+        if let Some(key) = &record.key {
+            headers.insert(KEY, headers::label(&key.label));
         }
         headers.insert(ATTEMPTS, HeaderValue::from(attempts));
         if let Ok(id) = HeaderValue::from_str(&record.id) {

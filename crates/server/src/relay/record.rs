@@ -1,6 +1,7 @@
 //! One line a request.
 
 use super::shared::Shared;
+use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::verdict::Meaning;
 use gemini_relay_core::watch::Usage;
 use gemini_relay_core::{ClientId, Kind, Surface};
@@ -14,7 +15,8 @@ pub(crate) struct Record {
     pub(crate) surface: Surface,
     pub(crate) kind: Kind,
     pub(crate) model: Option<Arc<str>>,
-    pub(crate) key: Option<Arc<str>>,
+    /// The key that was sent last.
+    pub(crate) key: Option<Arc<KeyInfo>>,
     pub(crate) verdicts: Vec<Meaning>,
     pub(crate) status: u16,
     pub(crate) reason: Option<&'static str>,
@@ -70,7 +72,7 @@ impl Record {
             surface = self.surface.name(),
             kind = self.kind.name(),
             model = self.model.as_deref().unwrap_or("-"),
-            key = self.key.as_deref().unwrap_or("-"),
+            key = self.key.as_ref().map_or("-", |key| &*key.label),
             attempts = self.verdicts.len(),
             verdicts,
             status = self.status,

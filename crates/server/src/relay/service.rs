@@ -138,8 +138,8 @@ async fn exchange(
         .model
         .clone_from(&exchange.facts.model);
     match upgrade {
-        Some(client) => tunnel::run(exchange, upstream, client).await,
-        None => exchange.run(upstream).await,
+        Some(client) => Box::pin(tunnel::run(exchange, upstream, client)).await,
+        None => Box::pin(exchange.run(upstream)).await,
     }
 }
 

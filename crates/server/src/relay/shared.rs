@@ -125,10 +125,16 @@ impl Shared {
     pub(crate) fn next_id(&self) -> String {
         let count = self.counter.fetch_add(1, Ordering::Relaxed);
         let number = u64::from(self.run) << 32 | count & 0xffff_ffff;
-        (0..16)
-            .rev()
-            .filter_map(|at| char::from_digit(u32::try_from(number >> (4 * at) & 15).ok()?, 16))
-            .collect()
+        let mut id = String::with_capacity(16);
+        for at in (0..16).rev() {
+            let digit = u8::try_from(number >> (4 * at) & 15).unwrap_or_default();
+            id.push(char::from(if digit < 10 {
+                b'0' + digit
+            } else {
+                b'a' - 10 + digit
+            }));
+        }
+        id
     }
 
     fn lock(&self) -> MutexGuard<'_, Policy> {

@@ -157,13 +157,13 @@ impl Lease {
         if idle.connections.len() >= MAX_IDLE {
             idle.connections.pop_front();
         }
-        idle.connections
-            .push_back((Instant::now(), self.connection));
+        let now = Instant::now();
+        idle.connections.push_back((now, self.connection));
         // The oldest at the front have waited too long.
         while idle
             .connections
             .front()
-            .is_some_and(|(since, _)| since.elapsed() >= IDLE)
+            .is_some_and(|(since, _)| now.duration_since(*since) >= IDLE)
         {
             idle.connections.pop_front();
         }

@@ -1,20 +1,23 @@
 //! A worker: one thread, one runtime, its own listeners and its own connections to Google.
 
+use super::answer::Answer;
 use super::listen::Listeners;
 use super::service;
 use super::shared::Shared;
 use super::upstream::Upstream;
-use hyper::service::service_fn;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use rustls::{ClientConfig, ServerConfig};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 /// How far stopping has come.
@@ -38,7 +41,8 @@ pub(crate) struct Given {
 /// Serves until every connection is done after draining began.
 pub(crate) async fn run(given: Given) {
     let upstream = Arc::new(Upstream::new(&given.shared.config, given.client));
-    let graceful = Arc::new(GracefulShutdown::new());
+    // Every connection holds one end; when none is left the other says so.
+    let (open, mut closed) = mpsc::channel(1);
     let mut accepting = Vec::new();
     for listener in given.listeners {
         let listener = match TcpListener::from_std(listener) {
@@ -52,23 +56,25 @@ pub(crate) async fn run(given: Given) {
             shared: Arc::clone(&given.shared),
             upstream: Arc::clone(&upstream),
             tls: given.tls.clone().map(TlsAcceptor::from),
-            graceful: Arc::clone(&graceful),
+            phase: given.phase.clone(),
+            open: open.clone(),
         };
         accepting.push(tokio::spawn(door.run(listener, given.phase.clone())));
     }
     for task in accepting {
         let _ = task.await;
     }
-    if let Some(graceful) = Arc::into_inner(graceful) {
-        graceful.shutdown().await;
-    }
+    drop(open);
+    let none: Option<()> = closed.recv().await;
+    debug_assert!(none.is_none(), "nothing is ever sent");
 }
 
 struct Accept {
     shared: Arc<Shared>,
     upstream: Arc<Upstream>,
     tls: Option<TlsAcceptor>,
-    graceful: Arc<GracefulShutdown>,
+    phase: watch::Receiver<Phase>,
+    open: mpsc::Sender<()>,
 }
 
 impl Accept {
@@ -98,34 +104,27 @@ impl Accept {
             Arc::clone(&self.upstream),
             self.tls.clone(),
         );
-        let watcher = self.graceful.watcher();
+        let (mut phase, open) = (self.phase.clone(), self.open.clone());
         tokio::spawn(async move {
             shared.metrics.connections.inc();
-            let _open = Open(Arc::clone(&shared));
+            let _counted = Open(Arc::clone(&shared));
+            let _open = open;
             let service = service_fn(move |request| {
                 let (shared, upstream) = (Arc::clone(&shared), Arc::clone(&upstream));
                 async move {
                     Ok::<_, Infallible>(service::answer(shared, upstream, peer, request).await)
                 }
             });
-            let builder = builder();
             // Errors here are clients that left or spoke nonsense, or streams that were cut on purpose.
             let ended = match tls {
-                None => {
-                    watcher
-                        .watch(
-                            builder.serve_connection_with_upgrades(TokioIo::new(stream), service),
-                        )
-                        .await
-                }
+                None => match begins_http2(&stream, &mut phase).await {
+                    Some(http2) => serve(stream, http2, service, phase).await,
+                    None => return,
+                },
                 Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
                     Ok(Ok(stream)) => {
-                        watcher
-                            .watch(
-                                builder
-                                    .serve_connection_with_upgrades(TokioIo::new(stream), service),
-                            )
-                            .await
+                        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                        serve(stream, http2, service, phase).await
                     }
                     Ok(Err(error)) => {
                         tracing::debug!(%peer, %error, "TLS handshake failed");
@@ -141,6 +140,66 @@ impl Accept {
     }
 }
 
+/// Serves one connection; when draining begins, the requests it has and no more.
+async fn serve<I, S>(
+    stream: I,
+    http2: bool,
+    service: S,
+    mut phase: watch::Receiver<Phase>,
+) -> Result<(), hyper::Error>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: HttpService<Incoming, ResBody = Answer> + Send,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let stream = TokioIo::new(stream);
+    if http2 {
+        let mut connection = pin!(http2_builder().serve_connection(stream, service));
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return ended,
+            _ = phase.wait_for(|phase| *phase == Phase::Draining) => connection.as_mut().graceful_shutdown(),
+        }
+        return connection.await;
+    }
+    let connection = http1_builder().serve_connection(stream, service);
+    let mut connection = pin!(connection.with_upgrades());
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => return ended,
+        _ = phase.wait_for(|phase| *phase == Phase::Draining) => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+/// Whether a client that speaks without TLS begins with HTTP/2 (prior knowledge); `None` if it goes, or
+/// says nothing before draining begins.
+async fn begins_http2(stream: &TcpStream, phase: &mut watch::Receiver<Phase>) -> Option<bool> {
+    let look = async {
+        let mut first = [0; PREFACE.len()];
+        loop {
+            let seen = stream.peek(&mut first).await.ok()?;
+            let begun = first.get(..seen)?;
+            if seen == 0 {
+                return None;
+            }
+            if !PREFACE.starts_with(begun) {
+                return Some(false);
+            }
+            if seen == PREFACE.len() {
+                return Some(true);
+            }
+            // A preface that comes letter by letter: what was seen is seen again at once.
+            tokio::time::sleep(LETTER).await;
+        }
+    };
+    tokio::select! {
+        seen = tokio::time::timeout(HEAD, look) => seen.ok().flatten(),
+        _ = phase.wait_for(|phase| *phase == Phase::Draining) => None,
+    }
+}
+
 struct Open(Arc<Shared>);
 
 impl Drop for Open {
@@ -149,15 +208,18 @@ impl Drop for Open {
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(MAX_HEAD);
     builder
-        .http2()
+}
+
+fn http2_builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(PING))
         .max_concurrent_streams(MAX_STREAMS)
@@ -165,6 +227,12 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .initial_connection_window_size(2 * WINDOW);
     builder
 }
+
+/// How HTTP/2's preface begins, and no method of HTTP/1.
+const PREFACE: &[u8] = b"PRI ";
+
+/// Between two looks at a preface that is not all there.
+const LETTER: Duration = Duration::from_millis(5);
 
 /// A client has this long to send a request's head, and to come back with the next one.
 const HEAD: Duration = Duration::from_secs(75);

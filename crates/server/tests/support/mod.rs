@@ -174,7 +174,10 @@ pub fn ask(address: &str, line: &str, headers: &[&str], body: &str) -> Asked {
     if !headers.iter().any(|header| header.starts_with("host:")) {
         text.push_str(&format!("host: {address}\r\n"));
     }
-    if !headers.iter().any(|header| header.starts_with("connection:")) {
+    if !headers
+        .iter()
+        .any(|header| header.starts_with("connection:"))
+    {
         text.push_str("connection: close\r\n");
     }
     for header in headers {

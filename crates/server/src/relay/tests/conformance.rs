@@ -43,6 +43,8 @@ scenarios! {
     errors::those_who_wait_are_all_served: short_minute(), &[];
     errors::a_dry_pool_says_when_it_is_back: quota_of(2, Metric::RequestsPerMinute, 1), IMPATIENT;
     errors::a_dry_day_says_so_to_every_dialect: quota_of(2, Metric::RequestsPerDay, 1), IMPATIENT;
+    errors::one_more_than_may_wait_is_told_at_once: quota_of(1, Metric::RequestsPerMinute, 1), &[("MAX_WAIT", "5m"), ("MAX_WAITING", "2")];
+    errors::a_request_walks_no_further_than_it_may: projects(5), &[("ATTEMPTS", "2")];
     errors::a_pool_of_dead_keys_is_503_and_counts_them: projects(3), &[];
     errors::a_model_nobody_has_a_tier_for_is_429_with_limit_zero: quota_of(2, Metric::RequestsPerDay, 0), IMPATIENT;
     errors::a_clients_own_mistake_comes_back_as_it_came_and_costs_no_key: projects(3), &[];

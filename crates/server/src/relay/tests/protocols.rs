@@ -1,14 +1,16 @@
 //! How clients may speak: HTTP/2 with prior knowledge, and TLS with either version.
 
 use super::client::{Ask, Outgoing};
-use super::stand::{Stand, projects, soon};
+use super::stand::{Stand, projects, soon, within};
 use crate::config::CaSource;
 use crate::tls;
+use gemini_emulator::Outcome;
 use http::{Request, Version};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -62,6 +64,32 @@ async fn a_stream_that_breaks_is_reset_over_http2() {
     let ask = http2("http", stand.base(), Ask::events("hello"));
     let response = soon(sender.send_request(ask)).await.unwrap();
     assert!(soon(response.into_body().collect()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_stream_that_an_http2_client_resets_ends_upstream_and_the_others_go_on() {
+    let stand = Stand::start(projects(2), &[]).await;
+    let stream = TcpStream::connect(stand.relay.running.bound[0])
+        .await
+        .unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let slow = || Ask::events("[[chunks:8]] [[delay:100ms]] slowly");
+    let left = http2("http", stand.base(), slow());
+    let stays = http2("http", stand.base(), slow());
+    let mut left = soon(sender.send_request(left)).await.unwrap().into_body();
+    let stays = soon(sender.send_request(stays)).await.unwrap().into_body();
+    soon(left.frame()).await.unwrap().unwrap();
+    drop(left);
+    within(Duration::from_secs(1), "the first is cancelled", || {
+        stand.emulator().requests()[0].outcome == Outcome::Cancelled
+    })
+    .await;
+    let whole = soon(stays.collect()).await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&whole).contains("STOP"));
 }
 
 #[tokio::test]

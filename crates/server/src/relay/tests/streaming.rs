@@ -2,10 +2,12 @@
 
 use super::client::{Ask, piecewise};
 use super::scripted::{GOOD, Scripted};
-use super::stand::{Native, bare_keys};
+use super::stand::{Native, bare_keys, until};
 use bytes::Bytes;
 use http::Method;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinHandle;
 
 /// Enough for the system to stop acknowledging at once, as it does when a connection is fresh.
 const EVENTS: usize = 100;
@@ -99,4 +101,43 @@ async fn what_google_says_in_pieces_of_a_byte_is_said_to_the_client() {
         google.end_events().await;
     });
     assert_eq!(answer.is(200).text(), event);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_an_upload_is_not_finished_for_it() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+    let (pieces, asking) = upload(&relay);
+    let mut google = upstream.accept().await;
+    google.head().await;
+    pieces.send(Bytes::from_static(b"the first half")).unwrap();
+    assert_eq!(google.chunk().await, b"the first half");
+    asking.abort();
+    google.closed(Duration::from_secs(1)).await;
+    until("nothing is left of it", || relay.in_progress() == (0, 0)).await;
+}
+
+#[tokio::test]
+async fn a_refusal_in_the_middle_of_an_upload_reaches_the_client() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+    let (pieces, asking) = upload(&relay);
+    let mut google = upstream.accept().await;
+    google.head().await;
+    pieces.send(Bytes::from_static(b"the first half")).unwrap();
+    assert_eq!(google.chunk().await, b"the first half");
+    let refusal = r#"{"error":{"code":413,"message":"too large","status":"INVALID_ARGUMENT"}}"#;
+    google.answer("413 Request Entity Too Large", refusal).await;
+    assert_eq!(asking.await.unwrap(), 413);
+    drop(pieces);
+}
+
+/// A request whose body is sent as a test says, on its way.
+fn upload(relay: &Native) -> (UnboundedSender<Bytes>, JoinHandle<u16>) {
+    let (pieces, outgoing) = piecewise();
+    let ask = Ask::new(Method::POST, "/upload/v1beta/files", outgoing)
+        .header("content-type", "video/mp4");
+    let base = relay.base.clone();
+    let asking = tokio::spawn(async move { ask.whole(&base).await.status });
+    (pieces, asking)
 }

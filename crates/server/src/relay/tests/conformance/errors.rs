@@ -58,6 +58,23 @@ pub(super) async fn a_dry_day_says_so_to_every_dialect(target: &Target) {
     );
 }
 
+pub(super) async fn one_more_than_may_wait_is_told_at_once(target: &Target) {
+    drain(target, 1).await;
+    let asks = (0..3).map(|_| Ask::generate("hello").to(&target.base_url));
+    let mut asking: Vec<_> = asks.map(Box::pin).collect();
+    let first = asking.iter_mut().map(|ask| ask.as_mut());
+    let (refused, _, _) = futures_util::future::select_all(first).await;
+    let refused = refused.whole().await.is(429);
+    assert_eq!(refused.header("x-gemini-relay-reason"), "too-many-waiting");
+}
+
+pub(super) async fn a_request_walks_no_further_than_it_may(target: &Target) {
+    target.fault(5, Fault::Error("quota_minute".into()));
+    let answer = Ask::generate("hello").whole(&target.base_url).await.is(429);
+    assert_eq!(answer.header("x-gemini-relay-attempts"), "2");
+    assert_eq!(target.received(), 2);
+}
+
 pub(super) async fn a_pool_of_dead_keys_is_503_and_counts_them(target: &Target) {
     let states = [KeyState::Leaked, KeyState::Suspended, KeyState::Suspended];
     for (at, state) in states.into_iter().enumerate() {
