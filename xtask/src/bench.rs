@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     if asked.write {
         report::write(&text)?;
     }
-    found.judge()
+    found.judge(asked.gate)
 }
 
 /// The programs that are measured, and that measure.
