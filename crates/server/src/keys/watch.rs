@@ -14,6 +14,7 @@ use super::hangup::Hangup;
 use super::{KeyPool, KeysError, Sources};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
@@ -57,7 +58,7 @@ async fn run(
     mut stop: oneshot::Receiver<()>,
 ) {
     let (events, mut changed) = mpsc::channel(1);
-    let mut folders = Folders::new(events);
+    let mut folders = Folders::new(events, names(&sources));
     folders.watch(&sources);
     // None yet: what changed between the load at the start and the watch is found by the first look.
     let mut stamps = Vec::new();
@@ -126,11 +127,15 @@ struct Folders {
 }
 
 impl Folders {
-    fn new(events: mpsc::Sender<()>) -> Self {
+    fn new(events: mpsc::Sender<()>, names: HashSet<OsString>) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading a file is an event too; answering it would never end.
-            if !matches!(event, Ok(notify::Event { kind: EventKind::Access(access), .. }) if !is_write(access))
-            {
+            // Reading a file is an event too; answering it would never end. And the folder may hold
+            // files that are written all the time, this relay's own log among them.
+            let concerns = match &event {
+                Ok(event) => concerns(event, &names),
+                Err(_) => true,
+            };
+            if concerns {
                 let _ = events.try_send(());
             }
         });
@@ -157,6 +162,30 @@ impl Folders {
             .filter(|f| watcher.watch(f, RecursiveMode::NonRecursive).is_ok())
             .collect();
     }
+}
+
+/// Whether a notification may be about one of the files: by its name, or by one that begins with two
+/// dots, as Kubernetes calls what it swaps.
+fn concerns(event: &notify::Event, names: &HashSet<OsString>) -> bool {
+    let read = matches!(event.kind, EventKind::Access(access) if !is_write(access));
+    let named = event.paths.iter().any(|path| {
+        path.file_name()
+            .is_none_or(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."))
+    });
+    !read && (named || event.paths.is_empty())
+}
+
+/// The names of the files, and of what they link to.
+fn names(sources: &Sources) -> HashSet<OsString> {
+    let name = |path: &Path| path.file_name().map(ToOwned::to_owned);
+    sources
+        .files()
+        .flat_map(|file| {
+            let linked = file.canonicalize().ok();
+            [name(file), linked.as_deref().and_then(name)]
+        })
+        .flatten()
+        .collect()
 }
 
 fn is_write(access: notify::event::AccessKind) -> bool {
@@ -203,3 +232,37 @@ const QUIET_AT_MOST: Duration = Duration::from_secs(2);
 
 /// A handful of calls for a file's times, where notifications may not arrive.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
+
+    #[test]
+    fn only_the_files_own_names_and_swapped_folders_concern_the_keys() {
+        let names = HashSet::from([OsString::from("gemini.keys")]);
+        let event = |kind, path: &str| notify::Event::new(kind).add_path(path.into());
+        let modify = EventKind::Modify(ModifyKind::Any);
+        for (kind, path, wanted) in [
+            (modify, "/x/gemini.keys", true),
+            (modify, "/x/relay.log", false),
+            (EventKind::Create(CreateKind::Any), "/x/..data", true),
+            (
+                EventKind::Access(AccessKind::Open(AccessMode::Any)),
+                "/x/gemini.keys",
+                false,
+            ),
+            (
+                EventKind::Access(AccessKind::Close(AccessMode::Write)),
+                "/x/gemini.keys",
+                true,
+            ),
+        ] {
+            assert_eq!(
+                concerns(&event(kind, path), &names),
+                wanted,
+                "{kind:?} {path}"
+            );
+        }
+    }
+}

@@ -43,6 +43,14 @@ pub(crate) async fn run(given: Given) {
     let upstream = Arc::new(Upstream::new(&given.shared.config, given.client));
     // Every connection holds one end; when none is left the other says so.
     let (open, mut closed) = mpsc::channel(1);
+    // A runtime whose next timer is far away is woken for every nearer one that is set, which is one a
+    // request. One that ticks is not.
+    let ticking = tokio::spawn(async {
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tick.tick().await;
+        }
+    });
     let mut accepting = Vec::new();
     for listener in given.listeners {
         let listener = match TcpListener::from_std(listener) {
@@ -67,6 +75,7 @@ pub(crate) async fn run(given: Given) {
     drop(open);
     let none: Option<()> = closed.recv().await;
     debug_assert!(none.is_none(), "nothing is ever sent");
+    ticking.abort();
 }
 
 struct Accept {
@@ -233,6 +242,9 @@ const PREFACE: &[u8] = b"PRI ";
 
 /// Between two looks at a preface that is not all there.
 const LETTER: Duration = Duration::from_millis(5);
+
+/// Nearer than any limit that a request sets.
+const TICK: Duration = Duration::from_secs(5);
 
 /// A client has this long to send a request's head, and to come back with the next one.
 const HEAD: Duration = Duration::from_secs(75);
