@@ -31,7 +31,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         &["valgrind", "nginx"]
     })?;
     let built = match &asked.built {
-        Some(folder) => Built::within(folder),
+        // The programs are started from another folder.
+        Some(folder) => Built::within(
+            &folder
+                .canonicalize()
+                .map_err(|error| format!("--built {}: {error}", folder.display()))?,
+        ),
         None => build()?,
     };
     let scratch = scratch::Scratch::new()?;
