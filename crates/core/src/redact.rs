@@ -9,7 +9,15 @@ use crate::key::KeyText;
 /// `body` without the keys' texts; `None` if there was nothing to take out.
 #[must_use]
 pub fn redact(body: &[u8], keys: &[&KeyText]) -> Option<Vec<u8>> {
-    let mut out: Option<Vec<u8>> = None;
+    // A JSON parser on the other side would undo escapes of plain letters; so that is done here first, and
+    // kept only if a key was hidden in them.
+    let plain = without_letter_escapes(body);
+    let hidden = plain.as_deref().filter(|plain| {
+        keys.iter()
+            .any(|key| memchr::memmem::find(plain, key.expose().as_bytes()).is_some())
+    });
+    let body = hidden.unwrap_or(body);
+    let mut out: Option<Vec<u8>> = hidden.map(<[u8]>::to_vec);
     for key in keys {
         let plain = key.expose();
         for form in [
@@ -58,6 +66,35 @@ pub fn may_begin(piece: &[u8], key: &KeyText) -> usize {
                 .is_some_and(|start| piece.ends_with(start))
         })
         .unwrap_or(0)
+}
+
+/// The text with `\\u0041` written as `A`, for printable ASCII that means nothing in JSON; `None` if there is
+/// none.
+fn without_letter_escapes(text: &[u8]) -> Option<Vec<u8>> {
+    memchr::memmem::find(text, b"\\u00")?;
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        let (before, escape) = rest.split_at(at);
+        out.extend_from_slice(before);
+        let letter = escape
+            .strip_prefix(b"\\u00")
+            .and_then(|hex| std::str::from_utf8(hex.get(..2)?).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            .filter(|letter| letter.is_ascii_graphic() && !matches!(letter, b'"' | b'\\'));
+        // Another escape is two bytes as they stand, so that `\\\\u0041` stays what it is.
+        let taken = if let Some(letter) = letter {
+            out.push(letter);
+            6
+        } else {
+            let taken = escape.len().min(2);
+            out.extend_from_slice(escape.get(..taken).unwrap_or_default());
+            taken
+        };
+        rest = escape.get(taken..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    Some(out)
 }
 
 fn replace(text: &[u8], needle: &[u8]) -> Option<Vec<u8>> {
@@ -159,5 +196,21 @@ mod tests {
         .unwrap();
         assert_eq!(text, b"Consumer 'api_key:[key]' has been suspended.");
         assert_eq!(redact(b"nothing here", &[&key]), None);
+    }
+
+    #[test]
+    fn a_key_hidden_in_escapes_is_taken_out_and_other_escapes_stay() {
+        let key = KeyText::new("made-up").unwrap();
+        let text = redact(
+            br#"{"a":"\u006dade-\u0075p","b":"\n\u0000\u0022\\u0041"}"#,
+            &[&key],
+        )
+        .unwrap();
+        assert_eq!(text, br#"{"a":"[key]","b":"\n\u0000\u0022\\u0041"}"#);
+        assert_eq!(
+            redact(br#"{"a":"\u0041"}"#, &[&key]),
+            None,
+            "nothing hidden, nothing changed"
+        );
     }
 }

@@ -110,6 +110,12 @@ impl Running {
         let server = tls::server_config(&config).map_err(|error| RunError(error.to_string()))?;
         let client = tls::client_config(&config.ca).map_err(|error| RunError(error.to_string()))?;
         let (listeners, bound) = listen::bind(&config.listen, count).map_err(RunError)?;
+        if config.upstream.comes_back_to(&bound) {
+            return Err(RunError(format!(
+                "the upstream {} is this relay itself: requests would go in a circle; name Google's address with --upstream, or leave it out",
+                config.upstream.authority
+            )));
+        }
         let shared = Shared::new(config, keys, clock);
         let (phase, watched) = watch::channel(Phase::Open);
         let mut workers = Vec::new();

@@ -3,7 +3,7 @@
 use crate::options::value::{Listen, Remedy};
 use http::Uri;
 use http::uri::{Authority, Scheme};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 /// The upstream, taken apart for building request URIs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +61,25 @@ impl Upstream {
             .unwrap_or(if self.is_https() { 443 } else { 80 })
     }
 
+    /// Whether its host is, under whatever name, one of these addresses: a request sent there would come
+    /// back, and go out again, until there are no sockets left. Asks the resolver; a host that cannot be
+    /// resolved now is not this one.
+    pub(crate) fn comes_back_to(&self, bound: &[SocketAddr]) -> bool {
+        let host = self.authority.host().trim_matches(['[', ']']);
+        let found = (host, self.port()).to_socket_addrs();
+        found.into_iter().flatten().any(|to| {
+            let to_ip = to.ip().to_canonical();
+            bound.iter().any(|here| {
+                let here_ip = here.ip().to_canonical();
+                here.port() == to.port()
+                    && (here_ip == to_ip
+                        || to_ip.is_unspecified()
+                        || here_ip.is_loopback() && to_ip.is_loopback()
+                        || here_ip.is_unspecified() && is_of_this_machine(to_ip))
+            })
+        })
+    }
+
     /// Whether a request sent there would come back to one of these addresses.
     pub(crate) fn is_one_of(&self, listen: &[Listen]) -> bool {
         let host = self
@@ -88,6 +107,11 @@ impl Upstream {
 }
 
 const VERSIONS: [&str; 3] = ["v1", "v1beta", "v1alpha"];
+
+/// Only an address of this machine can be bound.
+fn is_of_this_machine(ip: IpAddr) -> bool {
+    std::net::UdpSocket::bind((ip, 0)).is_ok()
+}
 
 #[cfg(test)]
 mod tests {
@@ -137,5 +161,25 @@ mod tests {
         assert!(is_self("http://192.0.2.7:8787", "192.0.2.7:8787"));
         assert!(!is_self("http://192.0.2.8:8787", "192.0.2.7:8787"));
         assert!(!is_self("https://generativelanguage.googleapis.com", "443"));
+    }
+
+    #[test]
+    fn an_upstream_under_another_name_of_this_relay_is_noticed() {
+        let bound = |text: &str| vec![text.parse::<SocketAddr>().unwrap()];
+        for (upstream, here, wanted) in [
+            ("http://[::ffff:127.0.0.1]:8787", "127.0.0.1:8787", true),
+            ("http://127.0.0.2:8787", "0.0.0.0:8787", true),
+            ("http://[::1]:8787", "127.0.0.1:8787", true),
+            ("http://0.0.0.0:8787", "127.0.0.1:8787", true),
+            ("http://127.0.0.1:8788", "127.0.0.1:8787", false),
+            ("http://192.0.2.1:8787", "0.0.0.0:8787", false),
+        ] {
+            let parsed = Upstream::parse(upstream).unwrap();
+            assert_eq!(
+                parsed.comes_back_to(&bound(here)),
+                wanted,
+                "{upstream} {here}"
+            );
+        }
     }
 }

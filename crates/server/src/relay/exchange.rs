@@ -301,6 +301,9 @@ impl Exchange {
     /// Passes a good answer on.
     fn pass(mut self, mut good: Good, attempts: u32) -> Response<Answer> {
         headers::clean_answer(&mut good.parts.headers);
+        if let Some(key) = &self.ticket.record.key {
+            headers::drop_quoting(&mut good.parts.headers, &[&key.text]);
+        }
         self.mark(&mut good.parts.headers, good.parts.status, attempts);
         let must_end = self.facts.streams
             && good.parts.status == StatusCode::OK

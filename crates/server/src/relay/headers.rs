@@ -24,6 +24,11 @@ pub(crate) fn for_google(client: &HeaderMap, upgrade: bool) -> HeaderMap {
             headers.append(name.clone(), value.clone());
         }
     }
+    // Saying nothing would allow any coding.
+    headers.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
     if upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }

@@ -41,6 +41,27 @@ pub(super) async fn a_suspension_inside_a_stream_quotes_no_key(target: &Target) 
     assert!(!answer.text().contains(KEY_WORDS));
 }
 
+pub(super) async fn a_header_of_a_good_answer_quotes_no_key(target: &Target) {
+    for status in [200, 302] {
+        let quoting = format!("https://example.test/upload?key={}", key(0));
+        target.fault(
+            1,
+            Fault::Answer {
+                status,
+                body: Some("fine".into()),
+                headers: [("x-goog-upload-url".to_owned(), quoting)].into(),
+                gzip: false,
+            },
+        );
+        // The client itself fails the test if any header quotes a key.
+        let answer = Ask::generate("hello")
+            .whole(&target.base_url)
+            .await
+            .is(status);
+        assert_eq!(answer.header("x-goog-upload-url"), "");
+    }
+}
+
 pub(super) async fn a_suspension_at_the_beginning_of_the_only_keys_stream_quotes_no_key(
     target: &Target,
 ) {
