@@ -163,6 +163,8 @@ pub fn is_credential(name: &HeaderName) -> bool {
         name.as_str(),
         "x-goog-api-key"
             | "x-api-key"
+            | "api-key"
+            | "x-original-authorization"
             | "authorization"
             | "cookie"
             | "proxy-authorization"
@@ -333,6 +335,8 @@ mod tests {
             ("x-goog-api-key", "a"),
             ("authorization", "b"),
             ("x-api-key", "c"),
+            ("api-key", "f"),
+            ("x-original-authorization", "g"),
             ("cookie", "d"),
             ("x-goog-user-project", "e"),
             ("accept", "*/*"),

@@ -318,7 +318,11 @@ fn without_credentials(query: &str) -> String {
     let mut keyed = false;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let name = decode(pair.split('=').next().unwrap_or_default());
-        if CREDENTIAL_PARAMETERS.contains(&name.trim_start_matches('$')) {
+        let name = name.trim_start_matches('$');
+        if CREDENTIAL_PARAMETERS
+            .iter()
+            .any(|credential| credential.eq_ignore_ascii_case(name))
+        {
             keyed = true;
         } else {
             if !out.is_empty() {
@@ -543,7 +547,7 @@ mod tests {
             assert!(!found.target.contains('\u{1}'), "{path}: {}", found.target);
         }
         assert!(
-            !see(Method::GET, "/v1/models?a=b&key=secret&c", &[])
+            !see(Method::GET, "/v1/models?a=b&KEY=secret&c", &[])
                 .target
                 .contains("secret")
         );

@@ -76,6 +76,13 @@ async fn route(
     match destination {
         Destination::Nowhere => plain(shared, &Refusal::NotFound, Surface::Gemini, false),
         Destination::Relay(page) => control::answer(shared, &page, peer, &request),
+        // A server that answers TRACE sends the request's headers back, the key among them.
+        Destination::Upstream(found)
+            if matches!(*request.method(), Method::TRACE | Method::CONNECT) =>
+        {
+            let refusal = Refusal::BadRequest("TRACE and CONNECT are not passed on.");
+            plain(shared, &refusal, found.surface, false)
+        }
         Destination::Upstream(found) => match shared.door.admit(path, request.headers()) {
             Ok(client) => exchange(shared, upstream, found, client, request).await,
             Err(refusal) => {

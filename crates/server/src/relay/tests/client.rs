@@ -43,6 +43,10 @@ impl Ask {
         Self::new(Method::GET, path, whole_body(Bytes::new()))
     }
 
+    pub(super) fn trace(path: impl Into<String>) -> Self {
+        Self::new(Method::TRACE, path, whole_body(Bytes::new()))
+    }
+
     pub(super) fn post(path: impl Into<String>, body: &Value) -> Self {
         let body = whole_body(body.to_string().into());
         Self::new(Method::POST, path, body).header("content-type", "application/json")

@@ -35,6 +35,7 @@ scenarios! {
     choosing::rotation_is_even_when_many_ask_at_once: projects(3), &[];
     choosing::a_conversation_stays_with_its_project: projects(3), &[];
     choosing::a_suspended_key_is_found_out_once_and_never_quoted: projects(3), &[];
+    letting_in::a_method_that_echoes_headers_is_not_passed_on: projects(1), &[];
     trouble::a_header_of_a_good_answer_quotes_no_key: projects(1), &[];
     choosing::every_kind_of_dead_key_is_walked_past: dead_ends(), &[];
     choosing::a_model_that_one_project_lacks_is_served_by_another: one_lacks_a_model(), &[];

@@ -129,3 +129,10 @@ pub(super) async fn answers_say_nothing_when_told_not_to(target: &Target) {
         assert_eq!(said, None);
     }
 }
+
+pub(super) async fn a_method_that_echoes_headers_is_not_passed_on(target: &Target) {
+    let path = "/v1beta/models/gemini-2.5-flash:generateContent";
+    let ask = Ask::trace(path);
+    ask.whole(&target.base_url).await.is(400);
+    assert_eq!(target.received(), 0);
+}
