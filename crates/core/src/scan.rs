@@ -73,6 +73,14 @@ enum Place {
     Done,
 }
 
+/// What a bracket does to the turn that is hashed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Begins,
+    GoesOn,
+    Ends,
+}
+
 #[derive(Default)]
 struct Turns {
     hash: Xxh64,
@@ -108,55 +116,37 @@ impl Scanner {
         let mut at = 0;
         // Where the bytes begin that the current turn's hash has not had yet.
         let mut unhashed = 0;
-        while at < piece.len() {
+        while let Some(&byte) = piece.get(at) {
             match self.place {
                 Place::Done => return,
                 Place::String { key, escaped } => {
-                    let start = at;
-                    if escaped {
-                        at += 1;
-                        self.place = Place::String {
-                            key,
-                            escaped: false,
-                        };
-                        self.in_string(piece, start, at, &mut unhashed);
-                        continue;
-                    }
-                    let rest = piece.get(at..).unwrap_or_default();
-                    match memchr2(b'"', b'\\', rest) {
-                        None => {
-                            at = piece.len();
-                            self.in_string(piece, start, at, &mut unhashed);
-                        }
-                        Some(offset) => {
-                            at += offset;
-                            let quote = piece.get(at) == Some(&b'"');
-                            if quote {
-                                self.in_string(piece, start, at, &mut unhashed);
-                                self.string_ends(key);
-                            } else {
-                                self.in_string(piece, start, at + 1, &mut unhashed);
-                                self.place = Place::String { key, escaped: true };
-                            }
-                            at += 1;
-                        }
+                    at = self.string(piece, at, key, escaped, &mut unhashed);
+                    continue;
+                }
+                Place::Key | Place::Value => {}
+            }
+            match byte {
+                b'"' => self.string_begins(),
+                b'{' | b'[' => {
+                    if self.open(byte == b'{') == Turn::Begins {
+                        unhashed = at;
                     }
                 }
-                Place::Key | Place::Value => {
-                    let Some(&byte) = piece.get(at) else { break };
-                    let hashed_before = self.turns.hashing;
-                    self.structural(byte);
-                    at += 1;
-                    if !hashed_before && self.turns.hashing {
-                        unhashed = at - 1;
-                    } else if hashed_before && !self.turns.hashing {
-                        self.turns
-                            .hash
-                            .update(piece.get(unhashed..at).unwrap_or_default());
+                b'}' | b']' => {
+                    if self.close() == Turn::Ends {
+                        let turn = piece.get(unhashed..=at).unwrap_or_default();
+                        self.turns.hash.update(turn);
                         self.turn_ends();
                     }
                 }
+                b',' => self.comma(),
+                b':' => self.place = Place::Value,
+                b't' if self.depth == 1 && self.section == Section::Stream => {
+                    self.found.stream = true;
+                }
+                _ => {}
             }
+            at += 1;
         }
         if self.turns.hashing && unhashed < piece.len() {
             self.turns
@@ -175,61 +165,101 @@ impl Scanner {
         found
     }
 
-    fn structural(&mut self, byte: u8) {
-        match byte {
-            b'"' => {
-                let key = self.place == Place::Key;
-                self.wanted = self.wants_string(key);
-                self.text.clear();
-                self.string_length = 0;
-                self.place = Place::String {
-                    key,
-                    escaped: false,
-                };
+    fn string_begins(&mut self) {
+        let key = self.place == Place::Key;
+        self.wanted = self.wants_string(key);
+        self.text.clear();
+        self.string_length = 0;
+        self.place = Place::String {
+            key,
+            escaped: false,
+        };
+    }
+
+    /// Reads on in a string from `at`, and says where to go on.
+    fn string(
+        &mut self,
+        piece: &[u8],
+        at: usize,
+        key: bool,
+        escaped: bool,
+        unhashed: &mut usize,
+    ) -> usize {
+        if escaped {
+            self.place = Place::String {
+                key,
+                escaped: false,
+            };
+            self.in_string(piece, at, at + 1, unhashed);
+            return at + 1;
+        }
+        let Some(offset) = quote_or_escape(piece.get(at..).unwrap_or_default()) else {
+            self.in_string(piece, at, piece.len(), unhashed);
+            return piece.len();
+        };
+        let end = at + offset;
+        if piece.get(end) == Some(&b'\\') {
+            self.place = Place::String { key, escaped: true };
+            self.in_string(piece, at, end + 1, unhashed);
+        } else if self.string_length == 0 && offset <= MAX_TEXT {
+            // As nearly all are: short and all here.
+            self.string_ends(key, piece.get(at..end).unwrap_or_default());
+        } else {
+            self.in_string(piece, at, end, unhashed);
+            if self.turns.hashing && self.string_length > HASHED_STRING as u64 {
+                self.turns.hash.update(&self.string_length.to_le_bytes());
             }
-            b'{' | b'[' => self.open(byte == b'{'),
-            b'}' | b']' => self.close(),
-            b',' => {
-                self.place = if self.in_object() {
-                    Place::Key
-                } else {
-                    Place::Value
-                };
-                if self.depth == 1 {
-                    self.section = Section::Other;
-                }
-            }
-            b':' => self.place = Place::Value,
-            b't' if self.depth == 1 && self.section == Section::Stream => self.found.stream = true,
-            _ => {}
+            let text = std::mem::take(&mut self.text);
+            self.string_ends(key, &text);
+            // The buffer is used again.
+            self.text = text;
+        }
+        end + 1
+    }
+
+    fn comma(&mut self) {
+        self.place = if self.in_object() {
+            Place::Key
+        } else {
+            Place::Value
+        };
+        if self.depth == 1 {
+            self.section = Section::Other;
         }
     }
 
-    fn open(&mut self, object: bool) {
+    fn open(&mut self, object: bool) -> Turn {
         if self.depth == 0 && !object || self.depth + 1 >= MAX_DEPTH {
             self.place = Place::Done;
-            return;
+            return Turn::GoesOn;
         }
-        if self.section == Section::Turns && self.depth == 2 && object {
+        let begins = self.section == Section::Turns && self.depth == 2 && object;
+        if begins {
             self.turn_begins();
         }
         self.depth += 1;
         let bit = 1 << self.depth;
         if object {
-            self.objects |= bit
+            self.objects |= bit;
+            self.place = Place::Key;
         } else {
-            self.objects &= !bit
+            self.objects &= !bit;
+            self.place = Place::Value;
         }
-        self.place = if object { Place::Key } else { Place::Value };
+        if begins { Turn::Begins } else { Turn::GoesOn }
     }
 
-    fn close(&mut self) {
+    fn close(&mut self) -> Turn {
         self.depth = self.depth.saturating_sub(1);
-        match self.depth {
-            0 => self.place = Place::Done,
-            2 if self.section == Section::Turns => self.turns.hashing = false,
-            _ => {}
+        if self.depth == 0 {
+            self.place = Place::Done;
         }
+        // Of what is not JSON a turn may end below where it began.
+        if self.turns.hashing && self.depth <= 2 {
+            self.turns.hashing = false;
+            return Turn::Ends;
+        }
+        Turn::GoesOn
     }
 
     fn in_object(&self) -> bool {
@@ -266,11 +296,8 @@ impl Scanner {
         self.string_length += length as u64;
     }
 
-    fn string_ends(&mut self, key: bool) {
+    fn string_ends(&mut self, key: bool, raw: &[u8]) {
         self.place = if key { Place::Key } else { Place::Value };
-        if self.turns.hashing && self.string_length > HASHED_STRING as u64 {
-            self.turns.hash.update(&self.string_length.to_le_bytes());
-        }
         if self.depth == 3 && key {
             self.role_next = false;
             self.type_next = false;
@@ -278,20 +305,20 @@ impl Scanner {
         if !self.wanted {
             return;
         }
-        let raw = std::mem::take(&mut self.text);
-        let text = unescape(&raw);
+        let text = unescape(raw);
         match (self.depth, key, self.section) {
             (1, true, _) => self.section = Section::of(&text),
             (1, false, Section::Model) if !text.is_empty() => {
+                let text = String::from_utf8_lossy(&text);
                 self.found.model = Some(text.strip_prefix("models/").unwrap_or(&text).to_owned());
             }
-            (3, true, Section::Turns) => self.role_next = text == "role",
+            (3, true, Section::Turns) => self.role_next = *text == *b"role",
             (3, true, Section::Tools) => {
                 self.found.grounded |= is_search(&text);
-                self.type_next = text == "type";
+                self.type_next = *text == *b"type";
             }
             (3, false, Section::Turns) => {
-                self.turns.is_model |= text == "model" || text == "assistant";
+                self.turns.is_model |= matches!(&*text, b"model" | b"assistant");
                 self.role_next = false;
             }
             (3, false, Section::Tools) => {
@@ -300,8 +327,6 @@ impl Scanner {
             }
             _ => {}
         }
-        // The buffer is used again.
-        self.text = raw;
     }
 
     fn turn_begins(&mut self) {
@@ -323,41 +348,55 @@ impl Scanner {
 }
 
 impl Section {
-    fn of(key: &str) -> Self {
+    fn of(key: &[u8]) -> Self {
         match key {
-            "model" => Self::Model,
-            "stream" => Self::Stream,
-            "contents" | "messages" => Self::Turns,
-            "tools" => Self::Tools,
+            b"model" => Self::Model,
+            b"stream" => Self::Stream,
+            b"contents" | b"messages" => Self::Turns,
+            b"tools" => Self::Tools,
             _ => Self::Other,
         }
     }
 }
 
 /// The names under which search and maps tools go in requests, in both spellings that JSON allows.
-fn is_search(name: &str) -> bool {
-    let plain: String = name
-        .chars()
-        .filter(|c| *c != '_')
-        .map(|c| c.to_ascii_lowercase())
+fn is_search(name: &[u8]) -> bool {
+    let plain: Vec<u8> = name
+        .iter()
+        .filter(|byte| **byte != b'_')
+        .map(u8::to_ascii_lowercase)
         .collect();
     matches!(
-        plain.as_str(),
-        "googlesearch" | "googlesearchretrieval" | "googlemaps" | "enterprisewebsearch"
+        &*plain,
+        b"googlesearch" | b"googlesearchretrieval" | b"googlemaps" | b"enterprisewebsearch"
     )
 }
 
-/// A string's bytes as text, `\u006d` and all.
-fn unescape(raw: &[u8]) -> Cow<'_, str> {
+/// A string's bytes as they are meant, `\u006d` and all.
+fn unescape(raw: &[u8]) -> Cow<'_, [u8]> {
     if !raw.contains(&b'\\') {
-        return String::from_utf8_lossy(raw);
+        return Cow::Borrowed(raw);
     }
     let mut quoted = Vec::with_capacity(raw.len() + 2);
     quoted.push(b'"');
     quoted.extend_from_slice(raw);
     quoted.push(b'"');
-    serde_json::from_slice(&quoted).map_or_else(|_| String::from_utf8_lossy(raw), Cow::Owned)
+    serde_json::from_slice::<String>(&quoted)
+        .map_or(Cow::Borrowed(raw), |text| Cow::Owned(text.into_bytes()))
 }
+
+/// The first `"` or `\`: most strings are so short that looking is quicker than searching.
+fn quote_or_escape(text: &[u8]) -> Option<usize> {
+    let is_one = |byte: &u8| matches!(byte, b'"' | b'\\');
+    let short = text.get(..SHORT.min(text.len())).unwrap_or_default();
+    short.iter().position(is_one).or_else(|| {
+        let rest = text.get(SHORT..)?;
+        memchr2(b'"', b'\\', rest).map(|at| SHORT + at)
+    })
+}
+
+/// The names of members are shorter.
+const SHORT: usize = 12;
 
 /// Google's own parser refuses JSON nested deeper than 100.
 const MAX_DEPTH: usize = 128;
