@@ -39,33 +39,43 @@ pub fn redact(body: &[u8], keys: &[&KeyText]) -> Option<Vec<u8>> {
 /// changes; `None` if it is not there.
 #[must_use]
 pub fn cover(piece: &[u8], key: &KeyText) -> Option<Vec<u8>> {
-    let key = key.expose().as_bytes();
-    memchr::memmem::find(piece, key)?;
-    let mut out = piece.to_vec();
-    for at in memchr::memmem::find_iter(piece, key) {
-        if let Some(quoted) = out.get_mut(at..at + key.len()) {
+    let text = key.expose().as_bytes();
+    // Getting a substring search ready costs more than to look for one rare letter in a whole event.
+    let (letter, before) = key.rarest();
+    let mut out: Option<Vec<u8>> = None;
+    for at in memchr::memchr_iter(letter, piece) {
+        let start = at.checked_sub(before);
+        let Some(start) = start.filter(|start| {
+            let here = piece.get(*start..).unwrap_or_default();
+            here.first() == text.first() && here.starts_with(text)
+        }) else {
+            continue;
+        };
+        let out = out.get_or_insert_with(|| piece.to_vec());
+        if let Some(quoted) = out.get_mut(start..start + text.len()) {
             quoted.fill(b'*');
         }
     }
-    Some(out)
+    out
 }
 
 /// How many bytes at the end of `piece` may be the beginning of the key: they must not be passed on
 /// before it is seen what follows.
 #[must_use]
 pub fn may_begin(piece: &[u8], key: &KeyText) -> usize {
-    let key = key.expose().as_bytes();
     // Events end in a line break, which no key has in it.
     if !piece.last().is_some_and(u8::is_ascii_graphic) {
         return 0;
     }
-    (1..key.len().min(piece.len() + 1))
-        .rev()
-        .find(|length| {
-            key.get(..*length)
-                .is_some_and(|start| piece.ends_with(start))
-        })
-        .unwrap_or(0)
+    let text = key.expose().as_bytes();
+    let Some(first) = text.first() else { return 0 };
+    let end = piece
+        .get((piece.len() + 1).saturating_sub(text.len())..)
+        .unwrap_or_default();
+    memchr::memchr_iter(*first, end)
+        .map(|at| end.get(at..).unwrap_or_default())
+        .find(|start| text.starts_with(start))
+        .map_or(0, <[u8]>::len)
 }
 
 /// The text with `\\u0041` written as `A`, for printable ASCII that means nothing in JSON; `None` if there is
@@ -169,6 +179,27 @@ mod tests {
         let covered = cover(b"<made-up-made-us,made-up-made-us>", &key).unwrap();
         assert_eq!(covered, b"<***************,***************>");
         assert_eq!(cover(b"made-up-made-up", &key), None);
+    }
+
+    #[test]
+    fn a_key_of_any_letters_is_covered_wherever_it_stands() {
+        for text in [
+            "a",
+            "aaaa",
+            "AQ.made_up",
+            "-=/+",
+            "z9Z",
+            "made-up-X",
+            "X-made-up",
+        ] {
+            let key = KeyText::new(text).unwrap();
+            for padding in ["", "x", "X-made", "AQ.made_u", "~~~~~~~~~~~~"] {
+                let piece = format!("{padding}{text}{padding}");
+                let covered = cover(piece.as_bytes(), &key).unwrap();
+                let expected = piece.replace(text, &"*".repeat(text.len()));
+                assert_eq!(String::from_utf8(covered).unwrap(), expected, "{text}");
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod answer;
 mod body;
 mod clock;
+mod coming;
 mod control;
 mod driver;
 mod exchange;
@@ -20,6 +21,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 mod tunnel;
+mod unpack;
 mod upstream;
 mod veil;
 mod worker;

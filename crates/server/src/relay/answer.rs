@@ -7,6 +7,7 @@
 //! A stream that breaks, goes silent past the limit, or stops without having said that it was at its
 //! end, is broken for the client too: the body ends in an error, and hyper cuts the connection.
 
+use super::coming::Coming;
 use super::exchange::Good;
 use super::record::{Ending, Record};
 use super::shared::Shared;
@@ -16,7 +17,6 @@ use bytes::Bytes;
 use gemini_relay_core::relay::RequestId;
 use gemini_relay_core::watch::Watch;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
@@ -82,7 +82,7 @@ pub(crate) enum Answer {
 pub(crate) struct Passing {
     /// What was looked at before it was passed on.
     held: VecDeque<Bytes>,
-    incoming: Incoming,
+    coming: Coming,
     /// Until the answer was read to its end.
     lease: Option<Lease>,
     size: SizeHint,
@@ -133,10 +133,10 @@ impl Answer {
         ticket: Ticket,
     ) -> (http::response::Parts, Self) {
         let held: u64 = good.held.iter().map(|piece| piece.len() as u64).sum();
-        let size = good.incoming.size_hint().exact();
+        let size = good.coming.size_hint().exact();
         let mut passing = Box::new(Passing {
             held: good.held,
-            incoming: good.incoming,
+            coming: good.coming,
             lease: Some(good.lease),
             size: size.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + held)),
             watch: if must_end {
@@ -219,7 +219,7 @@ impl Passing {
             }
         }
         loop {
-            match Pin::new(&mut self.incoming).poll_frame(cx) {
+            match Pin::new(&mut self.coming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.timer_at = Instant::now();
                     match frame.into_data() {
@@ -231,7 +231,7 @@ impl Passing {
                         Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                     }
                 }
-                Poll::Ready(Some(Err(_))) => return self.cut(Broken("broken")),
+                Poll::Ready(Some(Err(why))) => return self.cut(why),
                 Poll::Ready(None) => {
                     return match self.veil.as_mut().and_then(Veil::rest) {
                         Some(rest) => Poll::Ready(Some(Ok(self.send(rest)))),

@@ -1,14 +1,18 @@
 //! One request from beginning to end: ask the policy, send, say what came of it, ask again.
 //!
 //! Nothing is decided here. What the policy needs to see of an answer is read: of an error all of it,
-//! decompressed; of a good answer the beginning, which is held until it is sure that it is one.
+//! of a good answer the beginning, which is held until it is sure that it is one. Either is decompressed
+//! if it came compressed, though plain text was asked for.
 
 use super::answer::{Answer, Ticket};
 use super::body::{Replay, Source};
+use super::coming::Coming;
 use super::headers;
 use super::shared::Shared;
+use super::unpack::unpack;
 use super::upstream::{Lease, SendError, Upstream};
 use bytes::{Bytes, BytesMut};
+use gemini_relay_core::coding::{self, Coding};
 use gemini_relay_core::google_error::GoogleError;
 use gemini_relay_core::head::{self, Head};
 use gemini_relay_core::pool::Carrier;
@@ -17,13 +21,12 @@ use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::relay::{Attempt, Next, Step};
 use gemini_relay_core::verdict::{Meaning, Outcome};
 use gemini_relay_core::{Facts, KeyText, Kind, Surface, Time, redact};
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::collections::VecDeque;
-use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -57,7 +60,7 @@ enum Came {
 pub(crate) struct Good {
     pub(crate) parts: http::response::Parts,
     pub(crate) held: VecDeque<Bytes>,
-    pub(crate) incoming: Incoming,
+    pub(crate) coming: Coming,
     pub(crate) lease: Lease,
 }
 
@@ -192,10 +195,11 @@ impl Exchange {
 
     /// Reads what the policy needs to see.
     async fn look(&self, response: Response<Incoming>, lease: Lease) -> (Outcome, Came) {
-        let (parts, incoming) = response.into_parts();
+        let (mut parts, incoming) = response.into_parts();
         let status = parts.status.as_u16();
+        let coding = coding::of(&self.method, parts.status, &parts.headers);
         if status >= 400 {
-            let (body, whole) = read_error(&parts.headers, incoming).await;
+            let (body, whole) = read_error(coding, incoming).await;
             if whole {
                 lease.give_back();
             }
@@ -205,11 +209,25 @@ impl Exchange {
                 Came::Bad { parts, body },
             );
         }
+        match coding {
+            Coding::Plain => {}
+            Coding::Gzip | Coding::Deflate => {
+                parts.headers.remove(CONTENT_ENCODING);
+                parts.headers.remove(CONTENT_LENGTH);
+            }
+            Coding::Unknown => {
+                // Whether it quotes a key cannot be seen.
+                tracing::warn!(
+                    "an answer is not passed on: it came in a coding that was not asked for and cannot be decoded"
+                );
+                return (Outcome::Broken, Came::Nothing);
+            }
+        }
         let looked_at = parts.status == StatusCode::OK && self.is_looked_at();
         let mut good = Good {
             parts,
             held: VecDeque::new(),
-            incoming,
+            coming: Coming::new(incoming, coding),
             lease,
         };
         if !looked_at {
@@ -217,7 +235,7 @@ impl Exchange {
         }
         let mut start = BytesMut::new();
         loop {
-            let piece = match good.incoming.frame().await {
+            let piece = match good.coming.frame().await {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(_)) if start.is_empty() => return (Outcome::Broken, Came::Nothing),
                 None if start.is_empty() => return (Outcome::Empty, Came::Good(good)),
@@ -307,8 +325,7 @@ impl Exchange {
         self.mark(&mut good.parts.headers, good.parts.status, attempts);
         let must_end = self.facts.streams
             && good.parts.status == StatusCode::OK
-            && matches!(self.facts.surface, Surface::Gemini | Surface::OpenAi)
-            && !good.parts.headers.contains_key(CONTENT_ENCODING);
+            && matches!(self.facts.surface, Surface::Gemini | Surface::OpenAi);
         let watched = self.is_looked_at();
         let idle = self.ticket.shared().config.idle_timeout;
         let (parts, body) = Answer::passing(good, must_end, watched, idle, self.ticket);
@@ -326,7 +343,7 @@ impl Exchange {
         let body = redact::redact(body, &keys).map_or_else(|| body.clone(), Bytes::from);
         headers::clean_answer(&mut parts.headers);
         parts.headers.remove(CONTENT_ENCODING);
-        parts.headers.remove(http::header::CONTENT_LENGTH);
+        parts.headers.remove(CONTENT_LENGTH);
         headers::drop_quoting(&mut parts.headers, &keys);
         let attempts = used.last().map_or(0, |attempt| attempt.number);
         self.mark(&mut parts.headers, parts.status, attempts);
@@ -417,7 +434,7 @@ fn remaining(deadline: Time, now: Time, attempt: u32, headers: &HeaderMap) -> Op
 }
 
 /// An error's body, decompressed, up to a bound.
-async fn read_error(headers: &HeaderMap, mut incoming: Incoming) -> (Bytes, bool) {
+async fn read_error(coding: Coding, mut incoming: Incoming) -> (Bytes, bool) {
     let mut body = BytesMut::new();
     let mut whole = false;
     loop {
@@ -437,24 +454,7 @@ async fn read_error(headers: &HeaderMap, mut incoming: Incoming) -> (Bytes, bool
             }
         }
     }
-    let mut plain = Vec::new();
-    let limit = MAX_ERROR as u64;
-    let read = match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-        Some(b"gzip" | b"x-gzip") => flate2::read::MultiGzDecoder::new(&body[..])
-            .take(limit)
-            .read_to_end(&mut plain),
-        Some(b"deflate") => flate2::read::ZlibDecoder::new(&body[..])
-            .take(limit)
-            .read_to_end(&mut plain),
-        _ => return (body.freeze(), whole),
-    };
-    // What could be read of a broken one is better than what could not.
-    let body = if read.is_ok() || !plain.is_empty() {
-        plain.into()
-    } else {
-        body.freeze()
-    };
-    (body, whole)
+    (unpack(coding, body.freeze(), MAX_ERROR), whole)
 }
 
 const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
