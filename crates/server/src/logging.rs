@@ -1,54 +1,99 @@
 //! The log: to standard error, bounded, and with nothing in it that others wrote of keys.
 //!
 //! Requests must not wait for a terminal that was stopped with Ctrl-S or a collector that hangs, so
-//! lines go through a bounded queue to a thread that writes them, and are dropped when it is full.
+//! lines go through a bounded [`queue`] to a thread that writes them, and are dropped when it is full.
 //!
 //! The level holds for this project alone. Libraries log headers and frames at their lower levels,
 //! keys and tokens included; of them only warnings are let through, whatever was asked for.
+//!
+//! A busy relay writes a line a request, and that line was the largest single thing a request paid for
+//! itself. So lines are made here, straight into bytes, and not by the library that is usual for it;
+//! and the one line a request skips the way of an event ([`request`]): it is the same line.
 
+mod escape;
 mod line;
+mod queue;
+mod stamp;
+mod subscriber;
+
+pub(crate) use line::Fields;
 
 use crate::config::{Log, LogFormat};
-use line::Line;
-use std::io::IsTerminal;
-use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use line::Style;
+use queue::Queue;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Duration;
+use subscriber::Lines;
+use tracing::{Level, dispatcher};
 
 /// Starts logging. What is logged last is written when the guard is dropped.
-pub(crate) fn init(log: Log) -> WorkerGuard {
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(LINES)
-        .lossy(true)
-        .thread_name("log")
-        .finish(std::io::stderr());
-    let filter = Targets::new()
-        .with_default(log.level.min(LevelFilter::WARN))
-        .with_target("gemini_relay", log.level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
-    let lines = match log.format {
-        LogFormat::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .boxed(),
-        LogFormat::Pretty => lines.event_format(Line { colour: colour() }).boxed(),
-    };
-    // Fails only where a test has set one before.
-    let _ = tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
-        .try_init();
-    guard
+///
+/// # Errors
+/// When there can be no thread for it.
+pub(crate) fn init(log: Log) -> io::Result<Guard> {
+    let (lines, guard) = open(log, colour(), io::stderr())?;
+    // Both fail only where a test has set one before.
+    if tracing::subscriber::set_global_default(lines).is_ok() {
+        subscriber::take_records();
+    }
+    Ok(guard)
+}
+
+/// The line of a request that is over, as if it had been an event.
+pub(crate) fn request(fill: impl FnOnce(&mut Fields<'_>)) {
+    let mut fill = Some(fill);
+    dispatcher::get_default(|to| {
+        if let Some(lines) = to.downcast_ref::<Lines>()
+            && lines.lets(Level::INFO, REQUEST)
+            && let Some(fill) = fill.take()
+        {
+            lines.write(Level::INFO, REQUEST, |fields| {
+                fields.message("request");
+                fill(fields);
+            });
+        }
+    });
 }
 
 /// Whether standard error takes colour: a terminal, and nobody said no.
 pub(crate) fn colour() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
-/// Some seconds of a busy relay's request lines, at a few hundred bytes each: 2 MB at most.
-const LINES: usize = 8192;
+/// Keeps the log open.
+pub(crate) struct Guard(Arc<Queue>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.finish(PATIENCE);
+    }
+}
+
+fn open(
+    log: Log,
+    colour: bool,
+    out: impl Write + Send + 'static,
+) -> io::Result<(Lines, Guard)> {
+    let style = match log.format {
+        LogFormat::Json => Style::Json,
+        LogFormat::Pretty => Style::Pretty { colour },
+    };
+    let queue = Queue::start(out, move |dropped, into| {
+        style.line(into, Level::WARN, "gemini_relay::logging", |fields| {
+            fields.message("the log could not be written fast enough: lines were dropped");
+            fields.number("lines", dropped);
+        });
+    })?;
+    Ok((Lines::new(log.level, style, Arc::clone(&queue)), Guard(queue)))
+}
+
+/// The target of requests' lines.
+const REQUEST: &str = "gemini_relay::request";
+
+/// How long the end waits for a standard error that takes nothing: a supervisor would wait longer, a
+/// person at a terminal would not.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

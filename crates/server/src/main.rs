@@ -74,7 +74,10 @@ fn serve(config: Config, sources: Sources) -> Result<(), Failure> {
         },
         status: USAGE,
     })?;
-    let log = logging::init(config.log);
+    let log = logging::init(config.log).map_err(|e| Failure {
+        message: format!("error: cannot start the log: {e}"),
+        status: FAILED,
+    })?;
     for note in &pool.notes {
         tracing::warn!("{note}");
     }

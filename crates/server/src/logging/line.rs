@@ -1,143 +1,205 @@
-//! One event as one line of plain text: time, level, message, `name=value` …
+//! One event as one line: for people `time level message name=value …`, for machines an object of JSON
+//! with the fields beside `timestamp`, `level` and `target`.
 //!
-//! A busy relay writes a line a request, and formatting it was a sixth of all that a request cost with
-//! the formatter that comes with the library. Values are written as they are where that is unambiguous
-//! and quoted where it is not, so nothing that a client sent can end a line or colour a terminal.
+//! For people, values are written as they are where that is unambiguous and quoted where it is not, so
+//! nothing that a client sent can end a line or look like another field.
 
-use std::cell::RefCell;
-use std::fmt::{self, Write};
-use std::time::UNIX_EPOCH;
+use super::escape::{self, Through};
+use super::stamp;
+use std::fmt::{Debug, Write};
+use tracing::Level;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
 
-/// Formats events as lines.
-pub(crate) struct Line {
-    pub(crate) colour: bool,
+/// How lines look.
+#[derive(Clone, Copy)]
+pub(super) enum Style {
+    Json,
+    Pretty { colour: bool },
 }
 
-impl<S, N> FormatEvent<S, N> for Line
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        now(&mut writer)?;
-        let level = *event.metadata().level();
-        let (name, paint) = match level {
-            Level::ERROR => (" ERROR", "\x1b[31m"),
-            Level::WARN => ("  WARN", "\x1b[33m"),
-            Level::INFO => ("  INFO", "\x1b[32m"),
-            Level::DEBUG => (" DEBUG", "\x1b[34m"),
-            Level::TRACE => (" TRACE", "\x1b[35m"),
-        };
-        if self.colour {
-            writer.write_str(paint)?;
-            writer.write_str(name)?;
-            writer.write_str("\x1b[0m")?;
-        } else {
-            writer.write_str(name)?;
+impl Style {
+    /// Writes a line, with its end, after what is there.
+    pub(super) fn line(
+        self,
+        out: &mut Vec<u8>,
+        level: Level,
+        target: &str,
+        fill: impl FnOnce(&mut Fields<'_>),
+    ) {
+        match self {
+            Self::Json => {
+                out.extend_from_slice(b"{\"timestamp\":\"");
+                stamp::now(out, 6);
+                out.extend_from_slice(b"\",\"level\":\"");
+                out.extend_from_slice(level.as_str().as_bytes());
+                out.push(b'"');
+                fill(&mut Fields { out, json: true });
+                out.extend_from_slice(b",\"target\":\"");
+                escape::json(out, target);
+                out.extend_from_slice(b"\"}\n");
+            }
+            Self::Pretty { colour } => {
+                stamp::now(out, 3);
+                let (name, paint) = match level {
+                    Level::ERROR => (" ERROR", "\x1b[31m"),
+                    Level::WARN => ("  WARN", "\x1b[33m"),
+                    Level::INFO => ("  INFO", "\x1b[32m"),
+                    Level::DEBUG => (" DEBUG", "\x1b[34m"),
+                    Level::TRACE => (" TRACE", "\x1b[35m"),
+                };
+                if colour {
+                    out.extend_from_slice(paint.as_bytes());
+                    out.extend_from_slice(name.as_bytes());
+                    out.extend_from_slice(b"\x1b[0m");
+                } else {
+                    out.extend_from_slice(name.as_bytes());
+                }
+                fill(&mut Fields { out, json: false });
+                out.push(b'\n');
+            }
         }
-        // Gathered first: each piece would go through the library's writer by itself otherwise.
-        thread_local! {
-            static FIELDS: RefCell<String> = const { RefCell::new(String::new()) };
-        }
-        FIELDS.with(|fields| {
-            let mut text = fields.take();
-            text.clear();
-            event.record(&mut Fields(&mut text));
-            text.push('\n');
-            let written = writer.write_str(&text);
-            fields.replace(text);
-            written
-        })
     }
 }
 
-/// The time, of which all but the milliseconds is made once a second.
-fn now(writer: &mut Writer<'_>) -> fmt::Result {
-    thread_local! {
-        static SECOND: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
-    }
-    let now = std::time::SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    SECOND.with_borrow_mut(|(second, text)| {
-        if *second != now.as_secs() {
-            *second = now.as_secs();
-            text.clear();
-            SystemTime.format_time(&mut Writer::new(text))?;
-            // 2026-11-22T12:00:00.123456Z: up to the point.
-            text.truncate(20);
-        }
-        writer.write_str(text)?;
-        let millis = now.subsec_millis();
-        for digit in [millis / 100, millis / 10 % 10, millis % 10] {
-            writer.write_char(char::from_digit(digit, 10).unwrap_or('0'))?;
-        }
-        writer.write_char('Z')
-    })
+/// What a line says.
+pub(crate) struct Fields<'a> {
+    out: &'a mut Vec<u8>,
+    json: bool,
 }
-
-struct Fields<'a>(&'a mut String);
 
 impl Fields<'_> {
-    fn name(&mut self, field: &Field) {
-        self.0.push(' ');
-        if field.name() != "message" {
-            self.0.push_str(field.name());
-            self.0.push('=');
+    /// What happened, in words.
+    pub(crate) fn message(&mut self, text: &str) {
+        if self.json {
+            self.text("message", text);
+        } else {
+            self.out.push(b' ');
+            escape::open(self.out, text);
+        }
+    }
+
+    /// A word of this project's own making, which needs no look.
+    #[inline]
+    pub(crate) fn word(&mut self, name: &str, word: &str) {
+        self.name(name);
+        self.quote();
+        self.out.extend_from_slice(word.as_bytes());
+        self.quote();
+    }
+
+    /// Such words, with commas between.
+    pub(crate) fn words<'a>(&mut self, name: &str, words: impl IntoIterator<Item = &'a str>) {
+        self.name(name);
+        self.quote();
+        let before = self.out.len();
+        for word in words {
+            if self.out.len() > before {
+                self.out.push(b',');
+            }
+            self.out.extend_from_slice(word.as_bytes());
+        }
+        if self.out.len() == before && !self.json {
+            self.out.extend_from_slice(b"\"\"");
+        }
+        self.quote();
+    }
+
+    /// Text that anyone may have written.
+    pub(crate) fn text(&mut self, name: &str, text: &str) {
+        self.name(name);
+        if self.json {
+            self.quote();
+            escape::json(self.out, text);
+            self.quote();
+        } else if escape::is_plain(text.as_bytes()) {
+            self.out.extend_from_slice(text.as_bytes());
+        } else {
+            escape::quoted(self.out, text);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn number(&mut self, name: &str, number: u64) {
+        self.bare(name, itoa::Buffer::new().format(number));
+    }
+
+    /// What is a number or a truth in JSON too.
+    #[inline]
+    fn bare(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.out.extend_from_slice(value.as_bytes());
+    }
+
+    fn shown(&mut self, name: &str, value: &dyn Debug) {
+        self.name(name);
+        if self.json {
+            self.quote();
+            let _ = write!(Through(self.out, escape::json), "{value:?}");
+            self.quote();
+            return;
+        }
+        let before = self.out.len();
+        let _ = write!(Through(self.out, escape::plainly), "{value:?}");
+        if !self.out.get(before..).is_some_and(escape::is_plain) {
+            let text = self.out.split_off(before);
+            escape::quoted(self.out, &String::from_utf8_lossy(&text));
+        }
+    }
+
+    #[inline]
+    fn name(&mut self, name: &str) {
+        if self.json {
+            self.out.extend_from_slice(b",\"");
+            self.out.extend_from_slice(name.as_bytes());
+            self.out.extend_from_slice(b"\":");
+        } else {
+            self.out.push(b' ');
+            self.out.extend_from_slice(name.as_bytes());
+            self.out.push(b'=');
+        }
+    }
+
+    /// Around every string of JSON.
+    #[inline]
+    fn quote(&mut self) {
+        if self.json {
+            self.out.push(b'"');
         }
     }
 }
 
 impl Visit for Fields<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.name(field);
-        if !value.is_empty() && value.bytes().all(is_plain) {
-            self.0.push_str(value);
+        if field.name() == MESSAGE {
+            self.message(value);
         } else {
-            let _ = write!(self.0, "{value:?}");
+            self.text(field.name(), value);
         }
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.name(field);
-        self.0.push_str(itoa::Buffer::new().format(value));
+        self.number(field.name(), value);
     }
 
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.name(field);
-        // Messages and `Display` values come this way; they are ours, or say of a library what went
-        // wrong, which may hold anything.
-        let _ = write!(Escaped(self.0), "{value:?}");
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.bare(field.name(), itoa::Buffer::new().format(value));
     }
-}
 
-/// Takes text with what could end a line or steer a terminal escaped.
-struct Escaped<'a>(&'a mut String);
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.bare(field.name(), if value { "true" } else { "false" });
+    }
 
-impl fmt::Write for Escaped<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for letter in text.chars() {
-            if letter.is_control() {
-                self.0.extend(letter.escape_default());
-            } else {
-                self.0.push(letter);
-            }
+    /// Messages and `Display` values come this way; they are ours, or say of a library what went wrong,
+    /// which may hold anything.
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == MESSAGE && !self.json {
+            self.out.push(b' ');
+            let _ = write!(Through(self.out, escape::open), "{value:?}");
+        } else {
+            self.shown(field.name(), value);
         }
-        Ok(())
     }
 }
 
-const fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=')
-}
+/// The field that a macro's format string becomes.
+const MESSAGE: &str = "message";

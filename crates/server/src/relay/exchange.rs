@@ -87,7 +87,7 @@ impl Exchange {
             shared.metrics.attempt(done.meaning);
             self.ticket.record.verdicts.push(done.meaning);
             self.ticket.record.key = Some(Arc::clone(&attempt.key));
-            tracing::debug!(target: "gemini_relay::attempt", id = self.ticket.record.id, key = %attempt.key.label, project = %attempt.key.project,
+            tracing::debug!(target: "gemini_relay::attempt", id = self.ticket.record.id.as_str(), key = %attempt.key.label, project = %attempt.key.project,
                 verdict = done.meaning.name(), "attempt");
             if done.meaning == Meaning::Location {
                 tracing::error!(
@@ -168,7 +168,7 @@ impl Exchange {
         match upstream.send(request).await {
             Ok((response, lease)) => self.look(response, lease).await,
             Err(error) => {
-                tracing::debug!(target: "gemini_relay::attempt", id = self.ticket.record.id, "no answer: {}", headers::chain(&error));
+                tracing::debug!(target: "gemini_relay::attempt", id = self.ticket.record.id.as_str(), "no answer: {}", headers::chain(&error));
                 let outcome = match error {
                     SendError::Unreachable(_) => {
                         self.complain(shared, &error);
@@ -385,7 +385,7 @@ impl Exchange {
             headers.insert(KEY, headers::label(&key.label));
         }
         headers.insert(ATTEMPTS, HeaderValue::from(attempts));
-        if let Ok(id) = HeaderValue::from_str(&record.id) {
+        if let Ok(id) = HeaderValue::from_str(record.id.as_str()) {
             headers.insert(REQUEST_ID, id);
         }
         let reason = record.reason.or_else(|| {

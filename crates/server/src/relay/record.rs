@@ -1,16 +1,17 @@
 //! One line a request.
 
 use super::shared::Shared;
+use crate::logging;
 use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::verdict::Meaning;
 use gemini_relay_core::watch::Usage;
 use gemini_relay_core::{ClientId, Kind, Surface};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is said of a request when it is over.
 pub(crate) struct Record {
-    pub(crate) id: String,
+    pub(crate) id: Id,
     pub(crate) client: ClientId,
     pub(crate) surface: Surface,
     pub(crate) kind: Kind,
@@ -52,38 +53,71 @@ impl Record {
             Ending::Cancelled => drop(metrics.cancelled.inc()),
             Ending::Cut => drop(metrics.cut.inc()),
         }
-        if !tracing::enabled!(target: "gemini_relay::request", tracing::Level::INFO) {
-            return;
-        }
-        let client = usize::try_from(self.client.0)
-            .ok()
-            .and_then(|at| shared.clients.get(at));
-        let mut verdicts = String::new();
-        for meaning in &self.verdicts {
-            if !verdicts.is_empty() {
-                verdicts.push(',');
+        logging::request(|fields| {
+            let client = usize::try_from(self.client.0)
+                .ok()
+                .and_then(|at| shared.clients.get(at));
+            fields.word("id", self.id.as_str());
+            fields.text("client", client.map_or("-", |name| name));
+            fields.word("surface", self.surface.name());
+            fields.word("kind", self.kind.name());
+            fields.text("model", self.model.as_deref().unwrap_or("-"));
+            fields.text("key", self.key.as_ref().map_or("-", |key| &key.label));
+            fields.number("attempts", self.verdicts.len() as u64);
+            fields.words("verdicts", self.verdicts.iter().map(|one| one.name()));
+            fields.number("status", self.status.into());
+            if let Some(reason) = self.reason {
+                fields.word("reason", reason);
             }
-            verdicts.push_str(meaning.name());
+            fields.number("received", self.received);
+            fields.number("sent", self.sent);
+            if let Some(usage) = self.usage {
+                fields.number("tokens", usage.total);
+            }
+            if let Some(first_byte) = first_byte {
+                fields.number("first_byte_ms", millis(first_byte));
+            }
+            fields.number("ms", millis(whole));
+            match self.ending {
+                Ending::Whole => {}
+                Ending::Cancelled => fields.word("ending", "cancelled"),
+                Ending::Cut => fields.word("ending", "cut"),
+            }
+        });
+    }
+}
+
+/// A request's id: which start of the relay, and the how-manieth, in hexadecimal.
+pub(crate) struct Id([u8; 16]);
+
+impl Id {
+    pub(crate) fn new(run: u32, count: u64) -> Self {
+        let number = u64::from(run) << 32 | count & 0xffff_ffff;
+        let mut digits = [b'0'; 16];
+        for (at, digit) in digits.iter_mut().rev().enumerate() {
+            let value = (number >> (4 * at) & 15) as u8;
+            *digit = value + if value < 10 { b'0' } else { b'a' - 10 };
         }
-        tracing::info!(
-            target: "gemini_relay::request",
-            id = self.id,
-            client = client.map_or("-", |name| &**name),
-            surface = self.surface.name(),
-            kind = self.kind.name(),
-            model = self.model.as_deref().unwrap_or("-"),
-            key = self.key.as_ref().map_or("-", |key| &*key.label),
-            attempts = self.verdicts.len(),
-            verdicts,
-            status = self.status,
-            reason = self.reason,
-            received = self.received,
-            sent = self.sent,
-            tokens = self.usage.map(|usage| usage.total),
-            first_byte_ms = first_byte.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
-            ms = u64::try_from(whole.as_millis()).unwrap_or(u64::MAX),
-            ending = match self.ending { Ending::Whole => None, Ending::Cancelled => Some("cancelled"), Ending::Cut => Some("cut") },
-            "request"
-        );
+        Self(digits)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        // Digits always are text.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_names_the_run_and_the_request() {
+        assert_eq!(Id::new(0xab12, 0x1f).as_str(), "0000ab120000001f");
+        assert_eq!(Id::new(u32::MAX, u64::MAX).as_str(), "ffffffffffffffff");
     }
 }

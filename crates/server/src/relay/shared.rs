@@ -7,6 +7,7 @@
 use super::body::Budget;
 use super::clock::{Clock, Jump};
 use super::metrics::Metrics;
+use super::record::Id;
 use crate::config::{Access, Config, Origins};
 use gemini_relay_core::KeySpec;
 use gemini_relay_core::event::{Change, Event, Subject};
@@ -121,20 +122,9 @@ impl Shared {
         self.kick.notify_one();
     }
 
-    /// A request's id: which start of the relay, and the how-manieth.
-    pub(crate) fn next_id(&self) -> String {
-        let count = self.counter.fetch_add(1, Ordering::Relaxed);
-        let number = u64::from(self.run) << 32 | count & 0xffff_ffff;
-        let mut id = String::with_capacity(16);
-        for at in (0..16).rev() {
-            let digit = u8::try_from(number >> (4 * at) & 15).unwrap_or_default();
-            id.push(char::from(if digit < 10 {
-                b'0' + digit
-            } else {
-                b'a' - 10 + digit
-            }));
-        }
-        id
+    /// The next request's id.
+    pub(crate) fn next_id(&self) -> Id {
+        Id::new(self.run, self.counter.fetch_add(1, Ordering::Relaxed))
     }
 
     fn lock(&self) -> MutexGuard<'_, Policy> {

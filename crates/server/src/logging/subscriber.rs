@@ -1,0 +1,141 @@
+//! Where events come from: `tracing`, of this project and of libraries, and `log`, of the few libraries
+//! that use that.
+//!
+//! There is nothing here for spans. Nobody in this project opens one, and libraries open theirs at
+//! levels that are not let through.
+
+use super::line::{Fields, Style};
+use super::queue::Queue;
+use std::cell::Cell;
+use std::sync::Arc;
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber, dispatcher};
+
+/// Makes a line of each event.
+pub(super) struct Lines {
+    ours: LevelFilter,
+    others: LevelFilter,
+    style: Style,
+    queue: Arc<Queue>,
+}
+
+impl Lines {
+    pub(super) fn new(level: LevelFilter, style: Style, queue: Arc<Queue>) -> Self {
+        Self {
+            ours: level,
+            others: level.min(LevelFilter::WARN),
+            style,
+            queue,
+        }
+    }
+
+    /// Whether such a line is wanted.
+    pub(super) fn lets(&self, level: Level, target: &str) -> bool {
+        level
+            <= if target.starts_with(OURS) {
+                self.ours
+            } else {
+                self.others
+            }
+    }
+
+    /// Writes a line, made where this thread makes all of its lines.
+    pub(super) fn write(&self, level: Level, target: &str, fill: impl FnOnce(&mut Fields<'_>)) {
+        thread_local! {
+            static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+        }
+        // Taken out: what is formatted may log in turn, and a thread that ends has none any more.
+        let mut line = LINE.try_with(Cell::take).unwrap_or_default();
+        line.clear();
+        self.style.line(&mut line, level, target, fill);
+        self.queue.push(&line, level <= Level::WARN);
+        if line.capacity() <= KEPT {
+            let _ = LINE.try_with(|kept| kept.set(line));
+        }
+    }
+}
+
+impl Subscriber for Lines {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.enabled(metadata) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.lets(*metadata.level(), metadata.target())
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.ours)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let metadata = event.metadata();
+        self.write(*metadata.level(), metadata.target(), |fields| {
+            event.record(fields);
+        });
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// Takes what libraries say through `log`, too.
+pub(super) fn take_records() {
+    let others = dispatcher::get_default(|to| to.downcast_ref::<Lines>().map(|lines| lines.others));
+    if log::set_logger(&Records).is_ok() {
+        log::set_max_level(match others.and_then(LevelFilter::into_level) {
+            Some(Level::ERROR) => log::LevelFilter::Error,
+            // More than warnings is let through of nobody else.
+            Some(_) => log::LevelFilter::Warn,
+            None => log::LevelFilter::Off,
+        });
+    }
+}
+
+struct Records;
+
+impl log::Log for Records {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let level = match record.level() {
+            log::Level::Error => Level::ERROR,
+            log::Level::Warn => Level::WARN,
+            log::Level::Info => Level::INFO,
+            log::Level::Debug => Level::DEBUG,
+            log::Level::Trace => Level::TRACE,
+        };
+        dispatcher::get_default(|to| {
+            if let Some(lines) = to.downcast_ref::<Lines>() {
+                lines.write(level, record.target(), |fields| {
+                    fields.message(&record.args().to_string());
+                });
+            }
+        });
+    }
+
+    fn flush(&self) {}
+}
+
+/// How this project's targets begin.
+const OURS: &str = "gemini_relay";
+
+/// Longer than any line but one with a monstrous model's name in it.
+const KEPT: usize = 16 * 1024;
