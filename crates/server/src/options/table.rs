@@ -107,7 +107,7 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         group: LISTENING,
         help: "How many connections of clients are served at once; the next one waits",
         why: "More than a team's clients ever open, and few enough to do no harm: an idle one holds some tens of kilobytes. Each may need \
-              another one to Google, so the limit on open files is raised to fit; where that is not allowed, fewer are served, and the log says so.",
+              another one to Google, so the limit on open files is raised to fit; where that is not allowed, fewer are served, and the log says so if it is less than half.",
         ..PLAIN
     },
     OptionSpec {

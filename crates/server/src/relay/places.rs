@@ -50,7 +50,8 @@ pub(crate) fn fitting(wanted: NonZeroUsize, workers: NonZeroUsize) -> NonZeroUsi
         return wanted;
     };
     let fit = fit(wanted, allowed, besides);
-    if fit < wanted {
+    // A little less than was asked for is nobody's concern.
+    if fit.get() < wanted.get() / 2 {
         tracing::warn!(
             "this process may have {allowed} files open, so {fit} connections are served at once and not {wanted}: raise that limit (ulimit -n, LimitNOFILE), or lower max-connections"
         );
