@@ -172,6 +172,8 @@ pub enum Problem {
     NotAKey,
     /// An object whose name for its fields is not known; with the one that may have been meant.
     UnknownField(Option<&'static str>),
+    /// Something beside `keys`, or `keys` twice.
+    BesideKeys,
     /// An object without `value`.
     NoValue,
     /// `{"key": …}` alone, where the key may have been put into the label.
@@ -188,6 +190,8 @@ pub enum Problem {
     Assignment,
     /// Quotes or commas on a line.
     Punctuation,
+    /// A line of a file that holds something else than keys.
+    NotAKeyLine,
 }
 
 impl fmt::Display for KeyListError {
@@ -206,7 +210,7 @@ impl fmt::Display for Problem {
         match self {
             Self::TooLarge => f.write_str("it is larger than 16 MB; is it the right file?"),
             Self::TooMany => f.write_str("it has more than 100,000 keys; is it the right file?"),
-            Self::NotText => f.write_str("it is neither UTF-8 nor UTF-16 text; save it as UTF-8"),
+            Self::NotText => f.write_str("it is neither UTF-8 nor UTF-16 text; is it the right file? If so, save it as UTF-8"),
             Self::JsonCutShort => f.write_str("the JSON ends too early; is a bracket or a quote not closed, or the file cut off?"),
             Self::JsonSingleQuote => f.write_str("JSON texts stand in double quotes; replace ' by \""),
             Self::JsonTrailingComma => f.write_str("nothing follows the last comma; remove it"),
@@ -217,6 +221,7 @@ impl fmt::Display for Problem {
             Self::NotAKey => f.write_str("each member of the list is a key in double quotes or an object with a \"value\""),
             Self::UnknownField(Some(near)) => write!(f, "a field that is not known; perhaps \"{near}\" was meant ({FIELD_HELP})"),
             Self::UnknownField(None) => write!(f, "a field that is not known ({FIELD_HELP})"),
+            Self::BesideKeys => f.write_str("beside the one \"keys\" nothing else belongs here; remove it, or write what it says of a key into that key's object"),
             Self::NoValue => f.write_str("an object without a key; write the key as \"value\": \"KEY\""),
             Self::KeyWithoutValue => f.write_str("here \"key\" is the label; write the key itself as \"value\": \"KEY\""),
             Self::WrongType(field, takes) => write!(f, "\"{field}\" takes {takes}"),
@@ -225,6 +230,7 @@ impl fmt::Display for Problem {
             Self::Text(e) => write!(f, "{e}; copy it again from where it was made"),
             Self::Assignment => f.write_str("this looks like NAME=KEY; write the key alone"),
             Self::Punctuation => f.write_str("a quote, a comma or a bracket in a key; write one key a line, without quotes and commas"),
+            Self::NotAKeyLine => f.write_str("this line is no key: keys have letters, digits and a few signs such as - and _; is it the right file? Write one key a line, or JSON"),
         }
     }
 }

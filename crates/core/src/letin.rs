@@ -7,11 +7,13 @@
 //! `Host`. So without tokens those are looked at, and anything foreign is refused.
 
 use crate::facts::ClientId;
-use crate::recognise::{CREDENTIAL_PARAMETERS, query_pairs};
+use crate::recognise::{CREDENTIAL_PARAMETERS, decode_bytes, query_pairs};
 use crate::refusal::Refusal;
-use http::header::{AUTHORIZATION, HOST, ORIGIN};
-use http::{HeaderMap, HeaderName};
+use http::header::{self, AUTHORIZATION, HOST, ORIGIN};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use subtle::ConstantTimeEq;
 
@@ -80,6 +82,33 @@ impl Door {
             }
         }
         Err(Refusal::Unauthorized)
+    }
+
+    /// Takes off every further header that holds a client token's text, besides those that [`is_credential`]
+    /// knows by name: what a client's address
+    /// bar or a proxy in front made of `?key=` comes along as `Referer` or `X-Original-Url`.
+    pub fn drop_tokens(&self, headers: &mut HeaderMap) {
+        if self.tokens.is_empty() {
+            return;
+        }
+        let holding: Vec<HeaderName> = headers
+            .iter()
+            .filter(|(name, value)| {
+                !is_plain(name) && !is_credential(name) && self.holds_token(value.as_bytes())
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in holding {
+            headers.remove(name);
+        }
+    }
+
+    fn holds_token(&self, value: &[u8]) -> bool {
+        let plain = decode_bytes(value);
+        self.tokens.iter().any(|token| {
+            let token = token.expose_secret().as_bytes();
+            contains(value, token) || matches!(&plain, Cow::Owned(plain) if contains(plain, token))
+        })
     }
 
     /// Whether a request for the relay's own pages is let in without a token: from this machine, to this
@@ -155,6 +184,23 @@ impl Door {
     }
 }
 
+/// Puts the host that was asked for where it is looked for: a request line that names one, as HTTP/2's
+/// always does and HTTP/1's to a proxy, counts for more than `Host` (RFC 9112, 3.2.2).
+///
+/// # Errors
+/// When there are two `Host` headers: whoever looks at the other one would judge another request.
+pub fn settle_host(headers: &mut HeaderMap, authority: Option<&Authority>) -> Result<(), Refusal> {
+    if headers.get_all(HOST).iter().nth(1).is_some() {
+        return Err(Refusal::BadRequest("the request has two Host headers."));
+    }
+    if let Some(authority) = authority
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        headers.insert(HOST, host);
+    }
+    Ok(())
+}
+
 /// Whether a header may hold a credential of the client's: Google answers two with 400, and none of
 /// them is Google's business.
 #[must_use]
@@ -189,11 +235,39 @@ fn bare(value: &str) -> Option<&str> {
 /// where HTTP/1 has it.
 fn host(headers: &HeaderMap) -> Option<String> {
     let host = headers.get(HOST)?.to_str().ok()?;
+    // `127.0.0.1:x@evil.example` is not of this machine.
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?.0,
         None => host.split_once(':').map_or(host, |(name, _)| name),
     };
     Some(name.trim_end_matches('.').to_ascii_lowercase())
+}
+
+/// Headers that say the same in every request of a client's library: nothing brings a token into them, and
+/// looking would cost every request.
+fn is_plain(name: &HeaderName) -> bool {
+    const PLAIN: [HeaderName; 7] = [
+        header::ACCEPT,
+        header::ACCEPT_ENCODING,
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::HOST,
+        header::USER_AGENT,
+    ];
+    PLAIN.contains(name)
+}
+
+/// Whether a value holds a token. A short one counts only where it stands by itself: one that is called
+/// `json` must not take `application/json` off.
+fn contains(value: &[u8], token: &[u8]) -> bool {
+    let word = |at: Option<&u8>| at.is_some_and(u8::is_ascii_alphanumeric);
+    memchr::memmem::find_iter(value, token).any(|at| {
+        token.len() >= UNMISTAKABLE
+            || !word(at.checked_sub(1).and_then(|before| value.get(before)))
+                && !word(value.get(at + token.len()))
+    })
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -203,6 +277,9 @@ fn is_loopback(host: &str) -> bool {
             .parse::<IpAddr>()
             .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
+
+/// A text of so many letters is not in a header by chance.
+const UNMISTAKABLE: usize = 12;
 
 static API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -327,6 +404,50 @@ mod tests {
             here,
             &headers(&[("host", "localhost:1"), ("x-forwarded-for", "10.0.0.1")])
         ));
+    }
+
+    #[test]
+    fn a_token_goes_no_further_in_any_header() {
+        let door = door(&["alices-own-token", "json", "bobs/own+token"]);
+        let mut all = headers(&[
+            ("referer", "https://app.example/?key=alices-own-token"),
+            (
+                "x-forwarded-uri",
+                "/v1beta/models?key=bobs%2Fown%2Btoken&x=%ff",
+            ),
+            ("sec-websocket-protocol", "realtime, key.alices-own-token"),
+            ("x-short", "a=json"),
+            ("content-type", "application/json"),
+            ("x-goog-api-client", "genai/jsonlike"),
+            ("x-forwarded-for", "198.51.100.7"),
+        ]);
+        door.drop_tokens(&mut all);
+        let mut rest: Vec<_> = all.keys().map(HeaderName::as_str).collect();
+        rest.sort_unstable();
+        assert_eq!(
+            rest,
+            ["content-type", "x-forwarded-for", "x-goog-api-client"]
+        );
+    }
+
+    #[test]
+    fn the_request_lines_host_counts_and_two_hosts_are_none() {
+        let door = door(&[]);
+        let evil: Authority = "evil.example:8787".parse().unwrap();
+        let here: Authority = "127.0.0.1:8787".parse().unwrap();
+        let hidden: Authority = "127.0.0.1:x@evil.example".parse().unwrap();
+        for (host, authority, let_in) in [
+            ("127.0.0.1:8787", None, true),
+            ("127.0.0.1:8787", Some(&evil), false),
+            ("127.0.0.1:8787", Some(&hidden), false),
+            ("evil.example", Some(&here), true),
+        ] {
+            let mut headers = headers(&[("host", host)]);
+            settle_host(&mut headers, authority).unwrap();
+            assert_eq!(door.admit("/", &headers).is_ok(), let_in, "{authority:?}");
+        }
+        let mut two = headers(&[("host", "127.0.0.1"), ("host", "evil.example")]);
+        assert!(settle_host(&mut two, Some(&here)).is_err());
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub enum Destination {
     Upstream(Recognised),
     /// Not below the configured base path.
     Nowhere,
+    /// A path with `.` or `..` in it, however written: here it would mean one thing and behind another, and
+    /// which of the two was let in nobody could say.
+    Crooked(Recognised),
 }
 
 /// Reads `path_and_query` as it stood in the request line.
@@ -50,6 +53,9 @@ pub fn recognise(
     base_path: &str,
 ) -> Destination {
     let (path, query) = cut(path_and_query, b'?').unwrap_or((path_and_query, ""));
+    if is_crooked(path) {
+        return Destination::Crooked(upstream(method, path, query, headers));
+    }
     let path = collapse_slashes(path);
     let Some(path) = below(&path, base_path) else {
         return Destination::Nowhere;
@@ -300,6 +306,18 @@ fn collapse_slashes(path: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Whether any segment, as the most lenient server would read it, is `.` or `..`.
+fn is_crooked(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    if memchr::memchr2(b'%', b'\\', bytes).is_none() && memchr::memmem::find(bytes, b"/.").is_none()
+    {
+        return false;
+    }
+    decode_bytes(bytes)
+        .split(|byte| matches!(byte, b'/' | b'\\'))
+        .any(|segment| matches!(segment, b"." | b".."))
+}
+
 fn below<'a>(path: &'a str, base_path: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(base_path.trim_end_matches('/'))?;
     if rest.is_empty() {
@@ -356,11 +374,19 @@ fn model_name(segment: &str) -> Arc<str> {
 
 /// Undoes percent encoding; text that is not valid is left as it came.
 fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
+    match decode_bytes(text.as_bytes()) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        Cow::Owned(out) => String::from_utf8(out).map_or(Cow::Borrowed(text), Cow::Owned),
+    }
+}
+
+/// The same for what need not be text.
+pub(crate) fn decode_bytes(text: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'%', text).is_none() {
         return Cow::Borrowed(text);
     }
     let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
+    let mut bytes = text.iter().copied();
     while let Some(byte) = bytes.next() {
         if byte == b'%' {
             let mut ahead = bytes.clone();
@@ -373,7 +399,7 @@ fn decode(text: &str) -> Cow<'_, str> {
         }
         out.push(byte);
     }
-    String::from_utf8(out).map_or(Cow::Borrowed(text), Cow::Owned)
+    Cow::Owned(out)
 }
 
 /// Google's names for credentials in a query (<https://cloud.google.com/apis/docs/system-parameters>),
@@ -527,6 +553,48 @@ mod tests {
         assert_eq!(at("/ai/geminix/v1beta/models"), Destination::Nowhere);
         assert!(
             matches!(at("/ai/gemini/v1beta/models"), Destination::Upstream(found) if found.target == "/v1beta/models")
+        );
+    }
+
+    #[test]
+    fn a_path_with_dots_for_a_segment_is_none_however_it_is_written() {
+        let crooked = |path: &str| {
+            let at = recognise(&Method::POST, path, &HeaderMap::new(), "");
+            matches!(at, Destination::Crooked(_))
+        };
+        for path in [
+            "/v1beta/../-/metrics",
+            "/-/../v1beta/models",
+            "/v1beta/./models",
+            "/v1beta/files/..",
+            "/v1beta/%2e%2E/models",
+            "/v1beta/.%2e/models?key=x",
+            "/v1beta/files/..%2f..%2fmodels",
+            "/v1beta/files/..%5Cmodels",
+            "/v1beta/%ff/%2e%2e/models",
+            "//../v1beta/models",
+        ] {
+            assert!(crooked(path), "{path}");
+        }
+        for path in [
+            "/v1beta/models/gemini-2.5-flash:generateContent",
+            "/.well-known/x",
+            "/v1beta/files/...",
+            "/v1beta/files/a..b",
+            "/v1beta/files/%2e%2ea",
+            "/v1beta/models?page=../x",
+        ] {
+            assert!(!crooked(path), "{path}");
+        }
+        let chat = recognise(
+            &Method::POST,
+            "/v1/chat/completions/..",
+            &HeaderMap::new(),
+            "",
+        );
+        assert!(
+            matches!(chat, Destination::Crooked(found) if found.surface == Surface::OpenAi),
+            "its refusal comes in its dialect"
         );
     }
 

@@ -66,7 +66,10 @@ pub enum Refusal {
     /// The client's own deadline leaves too little time.
     Deadline,
     /// Too many requests wait already.
-    Crowded,
+    Crowded {
+        /// When the first of what they wait for returns.
+        back: Time,
+    },
     /// The client showed no token, or a wrong one.
     Unauthorized,
     /// A web page of another origin, or a host name that is not the relay's.
@@ -75,6 +78,10 @@ pub enum Refusal {
     NotFound,
     /// The request cannot be understood.
     BadRequest(&'static str),
+    /// The client stopped in the middle of the request's body.
+    Stalled,
+    /// The upstream is this relay itself.
+    Loop,
     /// The relay's own limits: too much held in memory.
     Busy,
     /// The relay is stopping.
@@ -107,11 +114,13 @@ impl Refusal {
             Self::Broken => "connection-broken",
             Self::Silent => "first-byte-timeout",
             Self::Deadline => "client-deadline",
-            Self::Crowded => "too-many-waiting",
+            Self::Crowded { .. } => "too-many-waiting",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound => "not-found",
             Self::BadRequest(_) => "bad-request",
+            Self::Stalled => "body-timeout",
+            Self::Loop => "loop",
             Self::Busy => "busy",
             Self::Stopping => "stopping",
         }
@@ -154,7 +163,8 @@ impl Refusal {
             Self::Quota { back, .. }
             | Self::Tier { back, .. }
             | Self::Overloaded { back }
-            | Self::EgressBan { back } => Some(*back),
+            | Self::EgressBan { back }
+            | Self::Crowded { back } => Some(*back),
             Self::AllDead { back, .. } => *back,
             _ => None,
         }
@@ -164,7 +174,9 @@ impl Refusal {
     #[must_use]
     pub const fn status(&self) -> (u16, &'static str) {
         match self {
-            Self::Quota { .. } | Self::Tier { .. } | Self::Crowded => (429, "RESOURCE_EXHAUSTED"),
+            Self::Quota { .. } | Self::Tier { .. } | Self::Crowded { .. } => {
+                (429, "RESOURCE_EXHAUSTED")
+            }
             Self::AllDead { .. }
             | Self::Overloaded { .. }
             | Self::EgressBan { .. }
@@ -177,6 +189,8 @@ impl Refusal {
             Self::Unauthorized => (401, "UNAUTHENTICATED"),
             Self::Forbidden(_) => (403, "PERMISSION_DENIED"),
             Self::BadRequest(_) => (400, "INVALID_ARGUMENT"),
+            Self::Stalled => (408, "DEADLINE_EXCEEDED"),
+            Self::Loop => (508, "FAILED_PRECONDITION"),
         }
     }
 
@@ -205,12 +219,20 @@ impl Refusal {
             }
             Self::Broken => "The connection to Google broke before it answered, and this request may not be repeated safely.".into(),
             Self::Silent => "Google sent no answer within gemini-relay's first-byte limit.".into(),
-            Self::Deadline => "Deadline expired before operation could complete.".into(),
-            Self::Crowded => "Too many requests are already waiting for quota in gemini-relay. Please try again later.".into(),
+            Self::Deadline => {
+                "Deadline expired before operation could complete: X-Server-Timeout leaves less than the 10 seconds that Google takes at least.".into()
+            }
+            Self::Crowded { .. } => {
+                format!("Too many requests are already waiting for quota in gemini-relay (--max-waiting).{retry}")
+            }
             Self::Unauthorized => {
                 "gemini-relay: this client's token is missing or wrong. Put one of the relay's client tokens where the API key goes.".into()
             }
             Self::Forbidden(why) | Self::BadRequest(why) => format!("gemini-relay: {why}"),
+            Self::Stalled => "gemini-relay: the request's body stopped coming before its end (--body-timeout).".into(),
+            Self::Loop => {
+                "gemini-relay: this request came back to the relay that sent it. Its upstream leads to itself: check --upstream, and what its host name points at.".into()
+            }
             Self::NotFound => "gemini-relay: nothing here. Is the base path right?".into(),
             Self::Busy => "gemini-relay holds as many request bodies as its memory limit allows. Please try again later.".into(),
             Self::Stopping => "gemini-relay is stopping. Please try again.".into(),
@@ -218,6 +240,9 @@ impl Refusal {
     }
 
     fn details(&self, wait: Option<u64>) -> Vec<Value> {
+        let retry = wait.map(|seconds| {
+            json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{seconds}s")})
+        });
         let (Self::Quota {
             violation, model, ..
         }
@@ -225,7 +250,10 @@ impl Refusal {
             violation, model, ..
         }) = self
         else {
-            return Vec::new();
+            return match self {
+                Self::Crowded { .. } => retry.into_iter().collect(),
+                _ => Vec::new(),
+            };
         };
         let mut details = vec![json!({
             "@type": "type.googleapis.com/google.rpc.Help",
@@ -249,21 +277,19 @@ impl Refusal {
             }
             details.push(json!({"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [shown]}));
         }
-        if let Some(seconds) = wait {
-            details.push(json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{seconds}s")}));
-        }
+        details.extend(retry);
         details
     }
 
     const fn interactions_code(&self) -> &'static str {
         match self {
             Self::Quota { day: true, .. } | Self::Tier { .. } => "quota_exceeded",
-            Self::Quota { .. } | Self::Crowded => "rate_limit_exceeded",
+            Self::Quota { .. } | Self::Crowded { .. } => "rate_limit_exceeded",
             Self::Unauthorized => "authentication",
             Self::Forbidden(_) => "permission_denied",
             Self::NotFound => "not_found",
             Self::NotAllowed { .. } => "model_not_found",
-            Self::BadRequest(_) => "invalid_request",
+            Self::BadRequest(_) | Self::Stalled => "invalid_request",
             _ => "unavailable",
         }
     }
@@ -351,6 +377,22 @@ mod tests {
             assert_eq!(error.violations[0].value, Some(10));
             assert_eq!(rendered.retry_after, Some(12));
         }
+    }
+
+    #[test]
+    fn who_is_one_too_many_is_told_when_to_come_back() {
+        let refusal = Refusal::Crowded {
+            back: Time::from_millis(7_500),
+        };
+        let rendered = refusal.render(Surface::Gemini, false, Time::from_millis(1000));
+        let error = GoogleError::parse(rendered.body.as_bytes());
+        assert!(
+            error.message.ends_with("Please retry in 7s."),
+            "{}",
+            error.message
+        );
+        assert_eq!(error.retry_delay, Some(Duration::from_secs(7)));
+        assert_eq!(rendered.retry_after, Some(7));
     }
 
     #[test]

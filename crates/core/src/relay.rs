@@ -280,12 +280,9 @@ impl Relay {
             return Step::Send(attempt);
         }
         let patience = request.patience(max_wait);
-        if request
-            .facts
-            .deadline
-            .is_some_and(|deadline| deadline <= now + SHORTEST_DEADLINE)
-            && request.spent(now)
-        {
+        if request.facts.deadline.is_some_and(|deadline| {
+            deadline <= now + SHORTEST_DEADLINE && request.spent(deadline, now)
+        }) {
             return Step::Refuse(Refusal::Deadline);
         }
         if let Some(until) = request.pause.take_if(|until| *until > now) {
@@ -490,10 +487,13 @@ impl Request {
         }
     }
 
-    /// Whether the relay has used up any of the client's time: an unreasonable deadline is otherwise
-    /// Google's to refuse.
-    fn spent(&self, now: Time) -> bool {
-        self.attempts > 0 || now.since(self.arrived) > Duration::from_secs(1)
+    /// Whether the client's time is too short because the relay has used some of it up, or because it
+    /// was too short from the start. Ten seconds are enough, though recognising the request took a
+    /// moment of them.
+    fn spent(&self, deadline: Time, now: Time) -> bool {
+        self.attempts > 0
+            || now.since(self.arrived) > Duration::from_secs(1)
+            || deadline.since(self.arrived) + READING < SHORTEST_DEADLINE
     }
 }
 
@@ -511,6 +511,9 @@ fn attempt(current: &Current, number: u32) -> Attempt {
 
 /// Google refuses an `X-Server-Timeout` below ten seconds.
 const SHORTEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What may pass of a client's time before its request is let in, and not count.
+const READING: Duration = Duration::from_millis(500);
 
 /// When a storm is over they need not all come at once.
 const STORM_JITTER: Duration = Duration::from_millis(250);

@@ -126,6 +126,8 @@ fn argument(spec: &'static OptionSpec) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("on"),
+        // `-1s` is a wrong time and no unknown option.
+        Kind::Duration | Kind::Size | Kind::Count => arg.allow_hyphen_values(true),
         _ => arg,
     }
 }

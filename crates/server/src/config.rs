@@ -47,6 +47,10 @@ pub(crate) struct Config {
     pub(crate) ca: Vec<CaSource>,
     pub(crate) connect_timeout: Duration,
     pub(crate) first_byte_timeout: Duration,
+    /// The longest pause inside a client's body.
+    pub(crate) body_timeout: Duration,
+    /// Of clients, over all workers.
+    pub(crate) max_connections: NonZeroUsize,
     pub(crate) idle_timeout: Duration,
     pub(crate) strategy: Strategy,
     pub(crate) affinity: bool,

@@ -49,8 +49,8 @@ pub(crate) enum KeysError {
     Bad { source: String, error: KeyListError },
     /// A key is also what a client shows.
     IsToken { label: String, token: String },
-    /// No source gave any.
-    Nothing,
+    /// No source gave any. These are there, and empty.
+    Nothing { empty: Vec<String> },
 }
 
 impl fmt::Display for KeysError {
@@ -74,7 +74,14 @@ impl fmt::Display for KeysError {
                 "the key {label} is the same text as the client token {token}: what clients show the relay is no key of Google's; \
                  remove it from the keys (perhaps GEMINI_API_KEY holds it for a client in this shell)"
             ),
-            Self::Nothing => f.write_str(HOW_TO_GIVE_KEYS),
+            Self::Nothing { empty } if empty.is_empty() => {
+                write!(f, "No API keys. {HOW_TO_GIVE_KEYS}")
+            }
+            Self::Nothing { empty } => write!(
+                f,
+                "No API keys: nothing is in {}. {HOW_TO_GIVE_KEYS}",
+                empty.join(", ")
+            ),
         }
     }
 }
@@ -82,6 +89,6 @@ impl fmt::Display for KeysError {
 impl std::error::Error for KeysError {}
 
 const HOW_TO_GIVE_KEYS: &str = "\
-No API keys. Give them as GEMINI_API_KEYS=KEY,KEY,KEY in the environment,
+Give them as GEMINI_API_KEYS=KEY,KEY,KEY in the environment,
 or in a file: --keys FILE, ./gemini-keys.json or ./gemini.keys (one key a line, or JSON).
 Keys are made at https://aistudio.google.com/apikey; `gemini-relay demo` needs none.";

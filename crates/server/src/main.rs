@@ -69,7 +69,7 @@ fn told(flags: FlagsOf) -> Result<(Resolved, Config, Sources), Failure> {
 fn serve(config: Config, sources: Sources) -> Result<(), Failure> {
     let pool = sources.load().map_err(|e| Failure {
         message: match e {
-            keys::KeysError::Nothing => e.to_string(),
+            keys::KeysError::Nothing { .. } => e.to_string(),
             e => format!("error: {e}"),
         },
         status: USAGE,

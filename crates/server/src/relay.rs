@@ -14,6 +14,7 @@ mod exchange;
 mod headers;
 mod listen;
 mod metrics;
+mod places;
 mod record;
 mod service;
 mod shared;
@@ -107,7 +108,11 @@ impl Running {
     ///
     /// # Errors
     /// See [`run`].
-    pub(crate) fn start(config: Config, keys: &[KeySpec], clock: Clock) -> Result<Self, RunError> {
+    pub(crate) fn start(
+        mut config: Config,
+        keys: &[KeySpec],
+        clock: Clock,
+    ) -> Result<Self, RunError> {
         let count = config.workers.get();
         let server = tls::server_config(&config).map_err(|error| RunError(error.to_string()))?;
         let client = tls::client_config(&config.ca).map_err(|error| RunError(error.to_string()))?;
@@ -118,6 +123,7 @@ impl Running {
                 config.upstream.authority
             )));
         }
+        config.max_connections = places::fitting(config.max_connections, config.workers);
         let shared = Shared::new(config, keys, clock);
         let (phase, watched) = watch::channel(Phase::Open);
         let mut workers = Vec::new();

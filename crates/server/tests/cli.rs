@@ -135,6 +135,23 @@ fn a_bad_value_says_who_gave_it_what_is_allowed_and_what_to_write() {
         "--max-wait: \"5\" cannot be used: write a time with its unit",
     );
     refuses(
+        &[],
+        &["--drain-limit", "-1s"],
+        "--drain-limit: \"-1s\" cannot be used: write a time with its unit",
+    );
+    for path in ["/-/", "/-", "/gemini/-/x"] {
+        refuses(
+            &[],
+            &["--base-path", path],
+            "/-/ is where the relay's own pages are",
+        );
+    }
+    refuses(
+        &[],
+        &["--max-connections", "0"],
+        "write a number from 1 to 1000000",
+    );
+    refuses(
         &[("GEMINI_RELAY_ATTEMPTS", "0")],
         &[],
         "GEMINI_RELAY_ATTEMPTS: \"0\" cannot be used: write a number, 1 or more",
@@ -165,6 +182,38 @@ fn a_bad_value_says_who_gave_it_what_is_allowed_and_what_to_write() {
         &[],
         &["--config", "my.toml"],
         "--config: \"my.toml\" cannot be read",
+    );
+}
+
+#[test]
+fn a_file_that_gives_no_keys_is_named_with_what_is_wrong_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    write("nothing", b"# soon\n\n");
+    write("accounts", b"\nroot:x:0:0:root:/root:/bin/sh\n");
+    write("hosts", b"127.0.0.1 localhost\n");
+    write("program", b"\x7fELF\x02\x01\x01\0\xff\xfe\xff");
+    for (name, words) in [
+        ("missing", "missing: it cannot be read"),
+        (
+            "nothing",
+            "No API keys: nothing is in nothing. Give them as",
+        ),
+        ("accounts", "accounts: line 2: this line is no key"),
+        ("hosts", "hosts: line 1: the key has a space"),
+        (
+            "program",
+            "program: line 1: it is neither UTF-8 nor UTF-16 text; is it the right file?",
+        ),
+    ] {
+        refuses_in(folder.path(), &[], &["--keys", name], words);
+    }
+    let certificate = ["--tls-cert", "my-cert"];
+    refuses_in(
+        folder.path(),
+        &[],
+        &certificate,
+        "--tls-cert: \"my-cert\" cannot be used",
     );
 }
 

@@ -56,19 +56,24 @@ impl Relay {
     /// Waits for a line with these words, and returns it.
     #[track_caller]
     fn says(&mut self, words: &str) -> String {
+        self.lines_until(words).pop().unwrap()
+    }
+
+    /// All lines to the first with these words.
+    #[track_caller]
+    fn lines_until(&mut self, words: &str) -> Vec<String> {
         let until = Instant::now() + Duration::from_secs(20);
-        let mut before = String::new();
+        let mut before = Vec::new();
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let Ok(line) = self.log.recv_timeout(left) else {
-                panic!("no {words:?} after:\n{before}")
+                panic!("no {words:?} after:\n{before:#?}")
             };
             assert!(!line.contains("made-up"), "{line}");
-            if line.contains(words) {
-                return line;
+            before.push(line);
+            if before.iter().any(|line| line.contains(words)) {
+                return before;
             }
-            before.push_str(&line);
-            before.push('\n');
         }
     }
 
@@ -194,4 +199,34 @@ fn a_hangup_always_gets_an_answer() {
         assert!(sent.success());
         relay.has_keys(1);
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_change_and_the_signal_for_it_are_one_answer() {
+    let (_folder, keys) = folder();
+    let mut relay = Relay::start(&keys);
+    let hang_up = |relay: &Relay| {
+        let sent = Command::new("kill")
+            .args(["-HUP", &relay.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    };
+    std::fs::remove_file(&keys).unwrap();
+    hang_up(&relay);
+    relay.says("keys stay as they were");
+    std::fs::write(&keys, "made-up-1\nmade-up-2\n").unwrap();
+    hang_up(&relay);
+    let between = relay.lines_until("keys were read again");
+    assert!(
+        !between
+            .iter()
+            .any(|line| line.contains("stay as they were")),
+        "{between:?}"
+    );
+    // An answer of its own, and nothing else before it.
+    hang_up(&relay);
+    let between = relay.lines_until("keys were read again");
+    assert_eq!(between.len(), 1, "{between:?}");
 }

@@ -13,11 +13,10 @@ pub(super) fn entries(text: &str) -> Result<Vec<Entry>, KeyListError> {
     let (members, depth) = match value {
         Value::Array(members) => (members, 1),
         Value::Object(mut object) if object.contains_key("keys") => {
-            let list = object.remove("keys");
-            if !object.is_empty() {
-                return Err(KeyListError::whole(Problem::UnknownField(Some("keys"))));
+            if let Some(line) = line_beside_keys(text) {
+                return Err(KeyListError::at(line, Problem::BesideKeys));
             }
-            match list {
+            match object.remove("keys") {
                 Some(Value::Array(members)) => (members, 2),
                 _ => {
                     return Err(KeyListError::whole(Problem::WrongType(
@@ -220,6 +219,41 @@ fn lines_of_members(text: &str, depth: usize) -> Vec<usize> {
         }
     }
     lines
+}
+
+/// The line of the first field of the outermost object, in valid JSON, that is not its only `keys`.
+fn line_beside_keys(text: &str) -> Option<usize> {
+    let (mut line, mut open, mut begun, mut escaped, mut met) = (1, 0, None, false, false);
+    // Of an object's texts at this depth, those that a colon follows are names; the last one is kept.
+    let mut last = None;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte == b'\n' {
+            line += 1;
+        }
+        if let Some((from, on)) = begun {
+            if !escaped && byte == b'"' {
+                last = text.get(from..=at).map(|name| (name, on));
+                begun = None;
+            }
+            escaped = !escaped && byte == b'\\';
+            continue;
+        }
+        match byte {
+            b'"' => begun = Some((at, line)),
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = usize::saturating_sub(open, 1),
+            b':' if open == 1 => {
+                let (name, on) = last.take()?;
+                let is_keys = serde_json::from_str::<String>(name).is_ok_and(|name| name == "keys");
+                if met || !is_keys {
+                    return Some(on);
+                }
+                met = true;
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The field that was perhaps meant: what other tools call it, or one a slip away.

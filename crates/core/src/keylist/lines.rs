@@ -1,5 +1,8 @@
 //! One key a line. `#` begins a comment at the start of a line or after white space; inside a word
 //! it belongs to the key, which is opaque.
+//!
+//! Opaque does not mean anything at all: the wrong file, named by a slip, must not become a pool of a
+//! hundred keys that Google then refuses one by one. What separates fields elsewhere is in no key.
 
 use super::{Entry, KeyListError, Problem};
 use crate::key::KeyText;
@@ -17,6 +20,9 @@ pub(super) fn entries(text: &str) -> Result<Vec<Entry>, KeyListError> {
         }
         if word.contains(['"', '\'', ',', '[', ']', '{', '}']) {
             return Err(KeyListError::at(line, Problem::Punctuation));
+        }
+        if word.contains(IN_NO_KEY) {
+            return Err(KeyListError::at(line, Problem::NotAKeyLine));
         }
         let text = KeyText::new(word).map_err(|e| KeyListError::at(line, Problem::Text(e)))?;
         entries.push(Entry::bare(text, line));
@@ -46,3 +52,9 @@ fn is_assignment(word: &str) -> bool {
                 .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
     })
 }
+
+/// Tables, scripts, addresses and pages have these; keys are made of what base64 and its relatives use. A
+/// key of another kind, should there ever be one, can be written as JSON.
+const IN_NO_KEY: [char; 17] = [
+    ':', ';', '|', '<', '>', '(', ')', '$', '@', '&', '!', '?', '^', '`', '\\', '*', '%',
+];

@@ -121,6 +121,21 @@ fn an_error_says_the_line_and_the_remedy_and_shows_no_key() {
     fails(r#"{"key_0": "made-up-1"}"#, 0, "not a list of keys");
     fails(r#"{"keys": "made-up-1"}"#, 0, "\"keys\" takes a list");
     fails(
+        "{\"keys\": [\"made-up-1\", \"a:\\\"b\"],\n\"made-up-2\": 1}",
+        2,
+        "nothing else belongs here",
+    );
+    fails(
+        "{\n\"x\": {\"keys\": 1}, \"k\\u0065ys\": [\"made-up-1\"]}",
+        2,
+        "nothing else belongs here",
+    );
+    fails(
+        "{\"keys\": [\"made-up-1\"],\n\n\"keys\": [\"made-up-2\"]}",
+        3,
+        "nothing else belongs here",
+    );
+    fails(
         r#"[{"value": "made-up-1", "weight": 0}]"#,
         1,
         "\"enabled\": false",
@@ -131,6 +146,25 @@ fn an_error_says_the_line_and_the_remedy_and_shows_no_key() {
         "true or false",
     );
     fails("[\"made-up-1\",\n7]", 2, "in double quotes");
+}
+
+#[test]
+fn another_kind_of_file_is_no_list_of_keys() {
+    for (text, line) in [
+        ("root:x:0:0:root:/root:/bin/bash\nmade-up", 1),
+        ("made-up-1\nmade-up;2;3", 2),
+        ("<!doctype>", 1),
+        ("# made up\nsomeone@made-up.example", 2),
+    ] {
+        fails(text, line, "is it the right file?");
+    }
+    fails("127.0.0.1 localhost", 1, "has a space");
+    let error = parse(b"\x7fELF\x02\x01\x01\x00\xff\xfe").unwrap_err();
+    assert!(
+        error.to_string().contains("is it the right file?"),
+        "{error}"
+    );
+    reads("aZ09-_.~+/=made-up", &["aZ09-_.~+/=made-up"]);
 }
 
 #[test]

@@ -35,7 +35,8 @@ impl Relay {
         let soon = back.as_ref().is_some_and(|(until, _)| *until <= patience);
         if now < patience && !exhausted && (soon || queue_moves) {
             if crowded {
-                return Step::Refuse(Refusal::Crowded);
+                let back = back.map_or(now, |(until, _)| until);
+                return Step::Refuse(Refusal::Crowded { back });
             }
             self.enqueue(id, ring, patience);
             return Step::Wait;

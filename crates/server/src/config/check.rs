@@ -47,6 +47,8 @@ pub(crate) fn check(
         ca: ca(&read, variables)?,
         connect_timeout: read.must("connect-timeout", some_time)?,
         first_byte_timeout: read.must("first-byte-timeout", some_time)?,
+        body_timeout: read.must("body-timeout", some_time)?,
+        max_connections: read.must("max-connections", connections)?,
         idle_timeout: read.must("idle-timeout", some_time)?,
         strategy: read.must("strategy", strategy)?,
         affinity: read.must("affinity", value::on_off)?,
@@ -268,7 +270,9 @@ fn base_path(text: &str) -> Result<String, Remedy> {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b))
             && !path.split('/').any(|part| part == "." || part == ".."));
-    if good {
+    if path.split('/').any(|part| part == "-") {
+        Err("/-/ is where the relay's own pages are; write another path, such as /gemini")
+    } else if good {
         Ok(path.to_owned())
     } else {
         Err("write a path such as /gemini")
@@ -328,6 +332,13 @@ fn workers(text: &str) -> Result<NonZeroUsize, Remedy> {
     }
 }
 
+fn connections(text: &str) -> Result<NonZeroUsize, Remedy> {
+    text.parse::<NonZeroUsize>()
+        .ok()
+        .filter(|n| n.get() <= MOST_CONNECTIONS)
+        .ok_or("write a number from 1 to 1000000, such as 10000")
+}
+
 fn log_format(text: &str) -> Result<LogFormat, Remedy> {
     match text {
         "pretty" => Ok(LogFormat::Pretty),
@@ -343,6 +354,9 @@ fn file(text: &str) -> Result<PathBuf, Remedy> {
         Ok(PathBuf::from(text))
     }
 }
+
+/// A machine's memory and ports end before.
+const MOST_CONNECTIONS: usize = 1_000_000;
 
 /// More than any machine has cores; a slip of the keyboard should not start a million threads.
 const MOST_WORKERS: usize = 1024;

@@ -98,9 +98,15 @@ impl Sources {
                 lists.push(variable.list()?);
             }
         }
+        let empty: Vec<String> = names
+            .iter()
+            .zip(&lists)
+            .filter(|(_, list)| list.entries.is_empty())
+            .map(|(name, _)| name.clone())
+            .collect();
         let merged = keylist::merge(lists);
         if merged.keys.is_empty() {
-            return Err(KeysError::Nothing);
+            return Err(KeysError::Nothing { empty });
         }
         self.refuse_tokens(&merged.keys)?;
         *last = Last {
@@ -108,7 +114,7 @@ impl Sources {
             from_last_resort,
         };
         Ok(KeyPool {
-            notes: notes(&merged, &names),
+            notes: notes(&merged, &names, &empty),
             keys: merged.keys,
         })
     }
@@ -272,7 +278,7 @@ fn names_of(tokens: &[ClientToken]) -> HashMap<KeyId, String> {
         .collect()
 }
 
-fn notes(merged: &Merged, names: &[String]) -> Vec<String> {
+fn notes(merged: &Merged, names: &[String], empty: &[String]) -> Vec<String> {
     let place = |p: Place| {
         format!(
             "{}, line {}",
@@ -298,10 +304,12 @@ fn notes(merged: &Merged, names: &[String]) -> Vec<String> {
     });
     let count = merged.duplicates.len() + merged.renamed.len();
     let rest = (count > MOST_NOTES).then(|| format!("and {} more like these", count - MOST_NOTES));
+    let empty = empty.iter().map(|name| format!("nothing is in {name}"));
     duplicates
         .chain(renamed)
         .take(MOST_NOTES)
         .chain(rest)
+        .chain(empty)
         .collect()
 }
 

@@ -7,7 +7,8 @@
 //!
 //! One change makes a handful of notifications, and a half-written file is no change: the folder has
 //! to be quiet for a moment first. A change that brings nothing new calls nobody; a bad one is
-//! reported once and leaves what holds. `SIGHUP` asks for an answer, and so always gets one. All of it
+//! reported once and leaves what holds. `SIGHUP` asks for an answer, and so always gets one; sent right
+//! after a change, as scripts do, it gets the one that the change makes. All of it
 //! is logged here; the caller need only act on it.
 
 use super::hangup::Hangup;
@@ -69,10 +70,7 @@ async fn run(
         let asked = tokio::select! {
             _ = &mut stop => return,
             () = hangup.next() => true,
-            Some(()) = changed.recv() => {
-                quiet(&mut changed).await;
-                false
-            }
+            Some(()) = changed.recv() => false,
             _ = look.tick() => {
                 if stamps == self::stamps(&sources) {
                     continue;
@@ -80,6 +78,7 @@ async fn run(
                 false
             }
         };
+        let asked = quiet(&mut changed, &mut hangup).await || asked;
         stamps = self::stamps(&sources);
         folders.watch(&sources);
         let before = sources.fingerprint();
@@ -110,14 +109,18 @@ async fn run(
     }
 }
 
-/// Returns when no notification came for a moment, or when they never end.
-async fn quiet(changed: &mut mpsc::Receiver<()>) {
+/// Returns when nothing came for a moment, or when it never ends; whether a signal came meanwhile.
+async fn quiet(changed: &mut mpsc::Receiver<()>, hangup: &mut Hangup) -> bool {
     let latest = Instant::now() + QUIET_AT_MOST;
-    while let Ok(Some(())) = tokio::time::timeout(QUIET, changed.recv()).await {
-        if Instant::now() >= latest {
-            return;
+    let mut asked = false;
+    while Instant::now() < latest {
+        tokio::select! {
+            () = hangup.next() => asked = true,
+            Some(()) = changed.recv() => {}
+            () = tokio::time::sleep(QUIET) => break,
         }
     }
+    asked
 }
 
 /// The folders of the files, and those of what they link to.

@@ -4,7 +4,6 @@
 //! proxy's URL. What is shown here is what cannot be one.
 
 use super::{Given, Kind, OptionSpec};
-use std::path::Path;
 
 /// One value in an error, in quotes.
 pub(crate) fn one(spec: &OptionSpec, text: &str) -> String {
@@ -35,11 +34,11 @@ pub(crate) fn all(spec: &OptionSpec, given: &[Given]) -> String {
 
 /// A file's name, unless it might be a key that was given in its place.
 pub(crate) fn path(text: &str) -> String {
-    let looks_like_a_file = text.contains(['/', '\\'])
+    let looks_like_a_file = text.len() < MIGHT_BE_A_KEY
+        || text.contains(['/', '\\'])
         || FILE_ENDINGS
             .iter()
-            .any(|ending| text.to_ascii_lowercase().ends_with(ending))
-        || (text.len() < MIGHT_BE_A_KEY && Path::new(text).is_file());
+            .any(|ending| text.to_ascii_lowercase().ends_with(ending));
     if looks_like_a_file {
         format!("\"{}\"", text.escape_debug())
     } else {
@@ -83,7 +82,9 @@ mod tests {
 
     #[test]
     fn what_might_be_a_key_is_not_shown() {
-        assert!(!path("made-up-key-1").contains("made-up"));
+        let long = "made-up-key-of-39-letters-as-googles-are";
+        assert!(!path(long).contains("made-up"));
+        assert_eq!(path("my-keys"), "\"my-keys\"");
         assert_eq!(path("./keys"), "\"./keys\"");
         assert_eq!(path("my.json"), "\"my.json\"");
         assert_eq!(

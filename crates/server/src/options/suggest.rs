@@ -17,6 +17,7 @@ pub(crate) fn option(unknown: &str) -> Option<&'static str> {
         "cors" | "cors-origin" => Some("allow-origin"),
         "threads" | "cores" => Some("workers"),
         "retries" | "max-retries" | "max-attempts" => Some("attempts"),
+        "connections" | "max-conns" | "max-clients" => Some("max-connections"),
         "timeout" => Some("first-byte-timeout"),
         "verbose" | "log" => Some("log-level"),
         _ => None,

@@ -100,6 +100,28 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         ..PLAIN
     },
     OptionSpec {
+        name: "max-connections",
+        kind: Kind::Count,
+        default: "10000",
+        value: "N",
+        group: LISTENING,
+        help: "How many connections of clients are served at once; the next one waits",
+        why: "More than a team's clients ever open, and few enough to do no harm: an idle one holds some tens of kilobytes. Each may need \
+              another one to Google, so the limit on open files is raised to fit; where that is not allowed, fewer are served, and the log says so if it is less than half.",
+        ..PLAIN
+    },
+    OptionSpec {
+        name: "body-timeout",
+        kind: Kind::Duration,
+        default: "60s",
+        value: "TIME",
+        group: LISTENING,
+        help: "The longest pause inside a request's body; then it is answered with 408 and its connection closed",
+        why: "What came of a body is kept in memory until the rest is there. Clients send without pausing, and a network that loses \
+              packets has recovered well within a minute, which is also what nginx allows.",
+        ..PLAIN
+    },
+    OptionSpec {
         name: "keys",
         many: true,
         otherwise: "./gemini-keys.json and ./gemini.keys, if there",

@@ -7,16 +7,23 @@
 //!
 //! Keeping has a limit for each request and one for all of them. A body that passes either is streamed
 //! once: its pieces are let go as they are sent, and it cannot be sent again.
+//!
+//! A client that stops in the middle would keep what it sent in memory for ever. So the silence between
+//! two pieces has a limit too, after which the body is broken; only the time is counted in which somebody
+//! waits for the client, not the time in which Google takes nothing.
 
 use bytes::Bytes;
 use gemini_relay_core::scan::Scanner;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::collections::VecDeque;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::time::Sleep;
 
 /// What all bodies together may keep.
 #[derive(Debug)]
@@ -72,14 +79,27 @@ struct State {
     gone: bool,
     /// It ended as it should.
     whole: bool,
-    /// The client broke off.
+    /// The client broke off, or stopped.
     broken: bool,
+    stalled: bool,
+    /// The longest that the client may be waited for.
+    idle: Duration,
+    /// Since when it is.
+    waiting: Option<Instant>,
+    /// Made when the body first pauses, and moved only when it rings.
+    timer: Option<Pin<Box<Sleep>>>,
     total: u64,
     declared: Option<u64>,
 }
 
 impl Source {
-    pub(crate) fn new(incoming: Incoming, limit: usize, budget: &Arc<Budget>) -> Self {
+    /// A body that may pause for `idle`, and of which up to `limit` bytes are kept.
+    pub(crate) fn new(
+        incoming: Incoming,
+        limit: usize,
+        idle: Duration,
+        budget: &Arc<Budget>,
+    ) -> Self {
         let whole = incoming.is_end_stream();
         let declared = incoming.size_hint().exact();
         Self(Arc::new(Mutex::new(State {
@@ -92,6 +112,10 @@ impl Source {
             gone: false,
             whole,
             broken: false,
+            stalled: false,
+            idle,
+            waiting: None,
+            timer: None,
             total: 0,
             declared,
         })))
@@ -100,8 +124,8 @@ impl Source {
     /// Reads until the end or a limit, showing each piece to `scanner`.
     ///
     /// # Errors
-    /// When the client breaks off.
-    pub(crate) async fn gather(&self, scanner: &mut Scanner) -> Result<(), hyper::Error> {
+    /// When the client breaks off or stops.
+    pub(crate) async fn gather(&self, scanner: &mut Scanner) -> Result<(), BodyError> {
         std::future::poll_fn(|cx| {
             let mut state = self.lock();
             loop {
@@ -142,6 +166,11 @@ impl Source {
         state.whole && !state.gone
     }
 
+    /// Whether the client stopped in the middle of it.
+    pub(crate) fn has_stalled(&self) -> bool {
+        self.lock().stalled
+    }
+
     /// Whether it passed a limit.
     pub(crate) fn is_passing(&self) -> bool {
         self.lock().passing
@@ -158,12 +187,20 @@ impl Source {
 }
 
 impl State {
-    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             let Some(incoming) = &mut self.incoming else {
                 return Poll::Ready(None);
             };
-            match ready!(Pin::new(incoming).poll_frame(cx)) {
+            let Poll::Ready(read) = Pin::new(incoming).poll_frame(cx) else {
+                ready!(self.poll_stalled(cx));
+                self.broken = true;
+                self.stalled = true;
+                self.incoming = None;
+                return Poll::Ready(Some(Err(BodyError::Stalled)));
+            };
+            self.waiting = None;
+            match read {
                 Some(Ok(frame)) => {
                     // Trailers mean nothing to Google.
                     if let Ok(piece) = frame.into_data()
@@ -176,7 +213,7 @@ impl State {
                 Some(Err(error)) => {
                     self.broken = true;
                     self.incoming = None;
-                    return Poll::Ready(Some(Err(error)));
+                    return Poll::Ready(Some(Err(BodyError::Broken(error))));
                 }
                 None => {
                     self.whole = true;
@@ -184,6 +221,21 @@ impl State {
                     return Poll::Ready(None);
                 }
             }
+        }
+    }
+
+    /// Ready when the client was waited for too long.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let due = *self.waiting.get_or_insert_with(Instant::now) + self.idle;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due.into());
         }
     }
 
@@ -214,12 +266,12 @@ pub(crate) struct Replay {
 
 impl Body for Replay {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let next = self.next;
         let source = self.source.clone();
         let mut state = source.lock();
@@ -276,6 +328,33 @@ impl Body for Replay {
             SizeHint::with_exact(state.total)
         } else {
             SizeHint::default()
+        }
+    }
+}
+
+/// Why a body has no end.
+#[derive(Debug)]
+pub(crate) enum BodyError {
+    /// The client broke off.
+    Broken(hyper::Error),
+    /// It sent nothing for too long.
+    Stalled,
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Broken(_) => "the client broke off in its body",
+            Self::Stalled => "the client stopped in its body",
+        })
+    }
+}
+
+impl std::error::Error for BodyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Broken(error) => Some(error),
+            Self::Stalled => None,
         }
     }
 }

@@ -353,8 +353,11 @@ impl Exchange {
     /// Answers for itself.
     pub(crate) fn refuse(mut self, refusal: &Refusal) -> Response<Answer> {
         let shared = Arc::clone(self.ticket.shared());
+        // Whatever that came to upstream.
+        let stalled = self.source.has_stalled();
+        let refusal = if stalled { &Refusal::Stalled } else { refusal };
         // Another key might have helped, had the body still been here.
-        let gone = !self.ticket.record.verdicts.is_empty() && self.source.is_passing();
+        let gone = !stalled && !self.ticket.record.verdicts.is_empty() && self.source.is_passing();
         self.ticket.record.reason = Some(if gone {
             "body-past-replay-limit"
         } else {
@@ -413,6 +416,12 @@ pub(crate) fn refused(
         CONTENT_TYPE,
         HeaderValue::from_static("application/json; charset=UTF-8"),
     );
+    if *refusal == Refusal::Stalled {
+        // What is left of the request may still come, and is no request. (HTTP/2 resets the stream.)
+        parts
+            .headers
+            .insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(seconds) = rendered.retry_after {
         parts
             .headers

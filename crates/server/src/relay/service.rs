@@ -1,12 +1,13 @@
 //! A request's first steps: what it is, whether it may come in, what must be read of it.
 
 use super::answer::{Answer, Ticket};
-use super::body::Source;
+use super::body::{BodyError, Source};
 use super::exchange::{Exchange, SERVER_TIMEOUT, refused};
 use super::record::{Ending, Record};
 use super::shared::Shared;
 use super::upstream::Upstream;
 use super::{control, tunnel};
+use gemini_relay_core::letin;
 use gemini_relay_core::recognise::{Destination, Recognised, recognise};
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::scan::{Found, Scanner};
@@ -26,12 +27,9 @@ pub(crate) async fn answer(
     peer: SocketAddr,
     mut request: Request<Incoming>,
 ) -> Response<Answer> {
-    // HTTP/2 names the host in its request line.
-    if !request.headers().contains_key(header::HOST)
-        && let Some(authority) = request.uri().authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        request.headers_mut().insert(header::HOST, host);
+    let authority = request.uri().authority().cloned();
+    if let Err(refusal) = letin::settle_host(request.headers_mut(), authority.as_ref()) {
+        return plain(&shared, &refusal, Surface::Gemini, false);
     }
     let origin = shared
         .door
@@ -75,6 +73,11 @@ async fn route(
     );
     match destination {
         Destination::Nowhere => plain(shared, &Refusal::NotFound, Surface::Gemini, false),
+        Destination::Crooked(found) => {
+            let refusal = Refusal::BadRequest("the path has . or .. for a segment.");
+            let array = found.array && found.streams;
+            plain(shared, &refusal, found.surface, array)
+        }
         Destination::Relay(page) => control::answer(shared, &page, peer, &request),
         // A server that answers TRACE sends the request's headers back, the key among them.
         Destination::Upstream(found)
@@ -82,6 +85,14 @@ async fn route(
         {
             let refusal = Refusal::BadRequest("TRACE and CONNECT are not passed on.");
             plain(shared, &refusal, found.surface, false)
+        }
+        Destination::Upstream(found) if shared.hop.is_back(request.headers()) => {
+            tracing::error!(
+                upstream = shared.config.upstream.authority.as_str(),
+                "the upstream leads back to this relay: requests are refused"
+            );
+            let array = found.array && found.streams;
+            plain(shared, &Refusal::Loop, found.surface, array)
         }
         Destination::Upstream(found) => match shared.door.admit(path, request.headers()) {
             Ok(client) => exchange(shared, upstream, found, client, request).await,
@@ -107,21 +118,29 @@ async fn exchange(
 ) -> Response<Answer> {
     let upgrade = tunnel::asked(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let (parts, incoming) = request.into_parts();
-    let source = Source::new(incoming, shared.config.replay_limit, &shared.budget);
-    let ticket = Ticket::new(shared, record(shared, &found, client));
+    let (kept, idle) = (shared.config.replay_limit, shared.config.body_timeout);
+    let source = Source::new(incoming, kept, idle, &shared.budget);
+    let mut ticket = Ticket::new(shared, record(shared, &found, client));
     let body = if is_json(&parts.headers, &found) {
         // In a box of its own: it is large, and most of this future's time is spent without it.
         let mut scanner = Box::<Scanner>::default();
-        if source.gather(&mut scanner).await.is_err() {
-            // The client broke off while sending: nobody reads an answer.
-            let refusal = Refusal::BadRequest("the request's body broke off.");
-            return plain(shared, &refusal, found.surface, false);
+        if let Err(error) = source.gather(&mut scanner).await {
+            ticket.record.received = source.total();
+            return match error {
+                BodyError::Stalled => stalled(shared, &found, ticket),
+                // Nobody reads an answer.
+                BodyError::Broken(_) => {
+                    let refusal = Refusal::BadRequest("the request's body broke off.");
+                    plain(shared, &refusal, found.surface, false)
+                }
+            };
         }
         scanner.found()
     } else {
         Found::default()
     };
-    let headers = parts.headers;
+    let mut headers = parts.headers;
+    shared.door.drop_tokens(&mut headers);
     let deadline = server_timeout(&headers).map(|span| shared.clock.now() + span);
     let facts = facts(&found, &body, client, deadline, &source);
     let mut exchange = Box::new(Exchange {
@@ -228,6 +247,16 @@ fn record(shared: &Shared, found: &Recognised, client: ClientId) -> Record {
         first_byte: None,
         ending: Ending::Cancelled,
     }
+}
+
+/// The answer to a client that stopped in the middle of its body.
+fn stalled(shared: &Shared, found: &Recognised, mut ticket: Ticket) -> Response<Answer> {
+    let refusal = Refusal::Stalled;
+    let array = found.array && found.streams;
+    let (parts, body) = refused(shared, &refusal, found.surface, array);
+    ticket.record.status = parts.status.as_u16();
+    ticket.record.reason = Some(refusal.name());
+    Response::from_parts(parts, Answer::whole(body, Some(ticket)))
 }
 
 /// The relay's own answer to a request that was not let in.

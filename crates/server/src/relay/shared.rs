@@ -7,10 +7,12 @@
 use super::body::Budget;
 use super::clock::{Clock, Jump};
 use super::metrics::Metrics;
+use super::places::Places;
 use super::record::Id;
 use crate::config::{Access, Config, Origins};
 use gemini_relay_core::KeySpec;
 use gemini_relay_core::event::{Change, Event, Subject};
+use gemini_relay_core::hop::Hop;
 use gemini_relay_core::letin::Door;
 use gemini_relay_core::relay::{Relay, RequestId};
 use http::HeaderValue;
@@ -26,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) clients: Vec<Arc<str>>,
     pub(crate) metrics: Metrics,
     pub(crate) budget: Arc<Budget>,
+    /// How many clients' connections there may be.
+    pub(crate) places: Places,
     pub(crate) clock: Clock,
     /// Raised when the driver must look at its deadline again.
     pub(crate) kick: Notify,
@@ -36,6 +40,8 @@ pub(crate) struct Shared {
     jump: Jump,
     /// The minute in which it was last said that Google cannot be reached.
     pub(crate) complained: AtomicU64,
+    /// What tells a request of this relay's own.
+    pub(crate) hop: Hop,
     /// The `Host` of every request.
     pub(crate) upstream_host: HeaderValue,
     /// The first half of request ids.
@@ -75,12 +81,14 @@ impl Shared {
                 .collect(),
             metrics: Metrics::new(),
             budget: Arc::new(Budget::new(config.replay_total)),
+            places: Places::new(config.max_connections),
             kick: Notify::new(),
             stopping: AtomicBool::new(false),
             network: AtomicU64::new(0),
             jump: Jump::new(&clock),
             clock,
             complained: AtomicU64::new(0),
+            hop: Hop::new(seed, config.upstream.authority.host()),
             upstream_host: HeaderValue::from_str(config.upstream.authority.as_str())
                 .unwrap_or(HeaderValue::from_static("")),
             run: u32::try_from(seed >> 32).unwrap_or_default(),

@@ -8,8 +8,10 @@
 //! Every key in these tests begins with the same words, and [`client`] fails a test whenever an answer
 //! holds them, in whatever it is about.
 
+mod circle;
 mod client;
 mod conformance;
+mod limits;
 mod network;
 mod origin;
 mod pages;

@@ -16,6 +16,7 @@
 
 use super::body::Replay;
 use crate::config::Config;
+use gemini_relay_core::hop::Hop;
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -38,6 +39,7 @@ use tower_service::Service;
 pub(crate) struct Upstream {
     connector: Within,
     destination: Uri,
+    hop: Hop,
     idle: Arc<Mutex<Idle>>,
 }
 
@@ -57,7 +59,7 @@ pub(crate) struct Lease {
 
 impl Upstream {
     /// Nothing is connected yet.
-    pub(crate) fn new(config: &Config, tls: ClientConfig) -> Self {
+    pub(crate) fn new(config: &Config, tls: ClientConfig, hop: Hop) -> Self {
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -70,6 +72,7 @@ impl Upstream {
         Self {
             connector,
             destination: destination(config),
+            hop,
             idle: Arc::default(),
         }
     }
@@ -82,6 +85,7 @@ impl Upstream {
         &self,
         mut request: Request<Replay>,
     ) -> Result<(Response<Incoming>, Lease), SendError> {
+        self.hop.mark(request.headers_mut());
         loop {
             let (generation, kept) = self.take();
             let (mut connection, fresh) = match kept {
@@ -306,7 +310,7 @@ impl Service<Uri> for Way {
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Idle connections a worker: as many as a burst leaves behind.
-const MAX_IDLE: usize = 256;
+pub(crate) const MAX_IDLE: usize = 256;
 
 /// A peer that is gone is noticed after 15 + 3 × 5 seconds, in the middle of a silent answer too.
 const KEEPALIVE: Duration = Duration::from_secs(15);

@@ -2,6 +2,7 @@
 
 use super::answer::Answer;
 use super::listen::Listeners;
+use super::places::Place;
 use super::service;
 use super::shared::Shared;
 use super::upstream::Upstream;
@@ -40,7 +41,8 @@ pub(crate) struct Given {
 
 /// Serves until every connection is done after draining began.
 pub(crate) async fn run(given: Given) {
-    let upstream = Arc::new(Upstream::new(&given.shared.config, given.client));
+    let hop = given.shared.hop.clone();
+    let upstream = Arc::new(Upstream::new(&given.shared.config, given.client, hop));
     // Every connection holds one end; when none is left the other says so.
     let (open, mut closed) = mpsc::channel(1);
     // A runtime whose next timer is far away is woken for every nearer one that is set, which is one a
@@ -94,7 +96,13 @@ impl Accept {
                 _ = phase.wait_for(|phase| *phase == Phase::Draining) => return,
             };
             match accepted {
-                Ok((stream, peer)) => self.serve(stream, peer),
+                Ok((stream, peer)) => {
+                    let place = tokio::select! {
+                        place = self.shared.places.take() => place,
+                        _ = phase.wait_for(|phase| *phase == Phase::Draining) => return,
+                    };
+                    self.serve(stream, peer, place);
+                }
                 Err(error) => {
                     // Out of file descriptors, mostly: connections end, and then there are some again.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -104,7 +112,7 @@ impl Accept {
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
@@ -117,7 +125,7 @@ impl Accept {
         tokio::spawn(async move {
             shared.metrics.connections.inc();
             let _counted = Open(Arc::clone(&shared));
-            let _open = open;
+            let _open = (open, place);
             let service = service_fn(move |request| {
                 let (shared, upstream) = (Arc::clone(&shared), Arc::clone(&upstream));
                 async move {

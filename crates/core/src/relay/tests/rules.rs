@@ -339,6 +339,26 @@ fn a_clients_deadline_is_kept() {
 }
 
 #[test]
+fn a_client_without_ten_seconds_is_told_at_once_and_ten_are_enough() {
+    for (millis, served) in [(5_000, false), (9_000, false), (10_000, true)] {
+        let mut world = World::new(&["a.1"], Settings::default());
+        let facts = Facts {
+            deadline: Some(world.now + Duration::from_millis(millis)),
+            ..generate("m")
+        };
+        let end = world.ask(facts);
+        let refused = matches!(
+            end,
+            End::Refused {
+                refusal: Refusal::Deadline,
+                ..
+            }
+        );
+        assert_eq!(refused, !served, "{millis}: {end:?}");
+    }
+}
+
+#[test]
 fn a_quota_that_google_counts_under_another_name_is_filed_there() {
     let mut world = World::new(&["a.1", "b.1"], Settings::default());
     world.google(|attempt, _, _| {

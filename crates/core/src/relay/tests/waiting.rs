@@ -145,7 +145,7 @@ fn a_client_that_leaves_frees_its_place() {
         matches!(
             crowded,
             End::Refused {
-                refusal: Refusal::Crowded,
+                refusal: Refusal::Crowded { .. },
                 ..
             }
         ),

@@ -4,9 +4,10 @@
 //! to it. Each of these is what a browser sends for one such attempt.
 
 use super::client::{Ask, MODEL, contents, whole_body};
-use super::stand::{Stand, projects};
+use super::stand::{Stand, projects, soon};
 use bytes::Bytes;
 use http::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const EVIL: &str = "https://evil.example";
 
@@ -69,6 +70,42 @@ async fn a_page_of_another_origin_spends_nothing() {
         assert_eq!(answer.header("access-control-allow-origin"), "");
     }
     assert_eq!(stand.emulator().requests().len(), 0);
+}
+
+#[tokio::test]
+async fn two_hosts_are_none_and_the_request_lines_own_counts() {
+    let stand = Stand::start(projects(1), &[]).await;
+    let here = stand.relay.running.bound[0].to_string();
+    for (line, hosts, status) in [
+        ("/v1beta/models".to_owned(), vec![&*here], "200"),
+        (
+            "/v1beta/models".to_owned(),
+            vec![&*here, "evil.example"],
+            "400",
+        ),
+        ("/v1beta/models".to_owned(), vec![&*here, &here], "400"),
+        (
+            "http://evil.example/v1beta/models".to_owned(),
+            vec![&*here],
+            "403",
+        ),
+        (format!("http://{here}/v1beta/models"), vec![&*here], "200"),
+    ] {
+        let hosts: String = hosts
+            .iter()
+            .map(|host| format!("host: {host}\r\n"))
+            .collect();
+        let mut stream = tokio::net::TcpStream::connect(&here).await.unwrap();
+        let request = format!("GET {line} HTTP/1.1\r\n{hosts}connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        soon(stream.read_to_string(&mut answer)).await.unwrap();
+        assert_eq!(
+            answer.split(' ').nth(1),
+            Some(status),
+            "{line} {hosts}{answer}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -22,13 +22,23 @@ pub(super) async fn a_token_is_taken_wherever_clients_put_it_and_never_passed_on
         Ask::generate("x")
             .header("x-goog-api-key", TOKEN)
             .header("authorization", &bearer),
+        // What browsers and proxies make of a key in the URL.
+        Ask::generate("x")
+            .header("x-goog-api-key", TOKEN)
+            .header("referer", &format!("https://app.example/?key={TOKEN}"))
+            .header("x-original-url", &format!("{path}?key={TOKEN}"))
+            .header("x-forwarded-uri", "/?key=another%2Dclients%2Dtoken")
+            .header("sec-websocket-protocol", TOKEN),
     ];
     for ask in asks {
         ask.whole(&target.base_url).await.is(200);
     }
     for request in target.emulator.requests() {
         let shown = format!("{:?} {}", request.headers, request.query);
-        assert!(!shown.contains(TOKEN), "{shown}");
+        assert!(
+            !shown.contains(TOKEN) && !shown.contains("another%2D"),
+            "{shown}"
+        );
         assert_eq!(request.credentials.len(), 1, "{shown}");
         assert_eq!(request.credentials[0].value, key(0));
         let carrier = if request.path.contains("openai") {
@@ -91,6 +101,26 @@ pub(super) async fn sloppy_paths_all_mean_one_thing(target: &Target) {
         let answer = ask.whole(&target.base_url).await.is(200);
         assert!(answer.json()["choices"].is_array(), "{path}");
     }
+}
+
+pub(super) async fn a_path_with_dots_is_400_in_each_dialect(target: &Target) {
+    for (path, array) in [
+        (
+            format!("/v1beta/../v1beta/models/{MODEL}:generateContent"),
+            false,
+        ),
+        ("/v1beta/models/%2e%2e/files".to_owned(), false),
+        ("/-/../v1beta/models".to_owned(), false),
+        ("/v1beta/openai/./chat/completions".to_owned(), true),
+    ] {
+        let answer = Ask::post(&path, &contents("x"))
+            .whole(&target.base_url)
+            .await;
+        let answer = answer.is(400);
+        assert_eq!(answer.text().starts_with('['), array, "{}", answer.text());
+        assert_eq!(answer.json()["error"]["status"], "INVALID_ARGUMENT");
+    }
+    assert_eq!(target.received(), 0);
 }
 
 pub(super) async fn a_base_path_is_taken_off(target: &Target) {
