@@ -5,10 +5,14 @@
 //! on projects and keys as [`Block`]s, so that a verdict is written down once and every ring that it
 //! concerns is told; choosing then looks at nothing but the ring.
 
+mod info;
+
+pub use info::KeyInfo;
+
 use crate::block::{Block, Reason, next_trial};
 use crate::event::{Change, Event, Stamp, Subject};
 use crate::facts::{Kind, Surface};
-use crate::key::{KeyId, KeySpec, KeyText};
+use crate::key::{KeyId, KeySpec};
 use crate::map::Map;
 use crate::ring::{Pick, Ring, RingId, Rings, Want};
 use crate::rotation::State;
@@ -49,21 +53,6 @@ impl Carrier {
             _ => [Self::ApiKeyHeader, Self::Bearer],
         }
     }
-}
-
-/// One key as an attempt needs it.
-#[derive(Debug)]
-pub struct KeyInfo {
-    /// Its identity.
-    pub id: KeyId,
-    /// Its text.
-    pub text: KeyText,
-    /// What people call it.
-    pub label: Arc<str>,
-    /// What people call its project.
-    pub project: Arc<str>,
-    /// Its project's identity.
-    pub project_id: ProjectId,
 }
 
 /// Keys, projects and what is known of them.
@@ -432,16 +421,7 @@ impl Known {
             known.key_at.insert(id, known.keys.len());
             let old = before.and_then(|before| before.keys.get(*before.key_at.get(&id)?));
             known.keys.push(Key {
-                info: Arc::new(KeyInfo {
-                    id,
-                    text: spec.text.clone(),
-                    project: spec
-                        .project
-                        .as_deref()
-                        .map_or_else(|| Arc::clone(&label), Arc::from),
-                    label,
-                    project_id,
-                }),
+                info: Arc::new(KeyInfo::new(id, spec, label, project_id)),
                 project,
                 group,
                 slot,

@@ -70,11 +70,7 @@ impl Drop for Guard {
     }
 }
 
-fn open(
-    log: Log,
-    colour: bool,
-    out: impl Write + Send + 'static,
-) -> io::Result<(Lines, Guard)> {
+fn open(log: Log, colour: bool, out: impl Write + Send + 'static) -> io::Result<(Lines, Guard)> {
     let style = match log.format {
         LogFormat::Json => Style::Json,
         LogFormat::Pretty => Style::Pretty { colour },
@@ -85,7 +81,10 @@ fn open(
             fields.number("lines", dropped);
         });
     })?;
-    Ok((Lines::new(log.level, style, Arc::clone(&queue)), Guard(queue)))
+    Ok((
+        Lines::new(log.level, style, Arc::clone(&queue)),
+        Guard(queue),
+    ))
 }
 
 /// The target of requests' lines.

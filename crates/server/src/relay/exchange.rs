@@ -15,13 +15,12 @@ use bytes::{Bytes, BytesMut};
 use gemini_relay_core::coding::{self, Coding};
 use gemini_relay_core::google_error::GoogleError;
 use gemini_relay_core::head::{self, Head};
-use gemini_relay_core::pool::Carrier;
 use gemini_relay_core::recognise::Recognised;
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::relay::{Attempt, Next, Step};
 use gemini_relay_core::verdict::{Meaning, Outcome};
 use gemini_relay_core::{Facts, KeyText, Kind, Surface, Time, redact};
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -38,9 +37,8 @@ pub(crate) struct Exchange {
     pub(crate) found: Recognised,
     /// As the client sent it.
     pub(crate) path: PathAndQuery,
-    /// As the client sent them.
+    /// The client's, as far as they go to Google.
     pub(crate) headers: HeaderMap,
-    pub(crate) upgrade: bool,
     pub(crate) source: Source,
     pub(crate) facts: Facts,
     pub(crate) ticket: Ticket,
@@ -293,19 +291,10 @@ impl Exchange {
         let mut request = Request::new(self.source.replay());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = Uri::from(path);
-        let mut headers = headers::for_google(&self.headers, self.upgrade);
-        let mut secret = match attempt.carrier {
-            Carrier::ApiKeyHeader => HeaderValue::from_str(attempt.key.text.expose()).ok()?,
-            Carrier::Bearer => {
-                HeaderValue::from_str(&format!("Bearer {}", attempt.key.text.expose())).ok()?
-            }
-        };
-        secret.set_sensitive(true);
+        let mut headers = self.headers.clone();
         headers.insert(HOST, shared.upstream_host.clone());
-        match attempt.carrier {
-            Carrier::ApiKeyHeader => headers.insert(API_KEY, secret),
-            Carrier::Bearer => headers.insert(AUTHORIZATION, secret),
-        };
+        let (name, secret) = attempt.key.credential(attempt.carrier);
+        headers.insert(name, secret.clone());
         if let Some(deadline) = self.facts.deadline {
             headers.insert(
                 SERVER_TIMEOUT,
@@ -379,15 +368,18 @@ impl Exchange {
         let record = &mut self.ticket.record;
         record.status = status.as_u16();
         record.received = self.source.total();
-        let shared = Arc::clone(self.ticket.shared());
-        if !shared.config.response_headers {
+        if !self.ticket.shared().config.response_headers {
             return;
         }
         let record = &self.ticket.record;
         if let Some(key) = &record.key {
-            headers.insert(KEY, headers::label(&key.label));
+            headers.insert(KEY, key.label_header().clone());
         }
-        headers.insert(ATTEMPTS, HeaderValue::from(attempts));
+        let count = match attempts {
+            1 => HeaderValue::from_static("1"),
+            count => HeaderValue::from(count),
+        };
+        headers.insert(ATTEMPTS, count);
         if let Ok(id) = HeaderValue::from_str(record.id.as_str()) {
             headers.insert(REQUEST_ID, id);
         }
@@ -466,7 +458,6 @@ async fn read_error(coding: Coding, mut incoming: Incoming) -> (Bytes, bool) {
     (unpack(coding, body.freeze(), MAX_ERROR), whole)
 }
 
-const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 pub(crate) const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
 const KEY: HeaderName = HeaderName::from_static("x-gemini-relay-key");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-gemini-relay-attempts");

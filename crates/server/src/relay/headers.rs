@@ -5,24 +5,25 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use std::fmt::Write as _;
 
-/// The client's headers without what belongs to its connection or names it; the rest goes to Google.
+/// Takes off what belongs to the client's connection or names the client; the rest goes to Google.
 ///
-/// `Accept-Encoding` stays behind too: what is compressed cannot be watched for its cost and its end,
-/// and every client takes plain text.
-pub(crate) fn for_google(client: &HeaderMap, upgrade: bool) -> HeaderMap {
-    let named = named_by_connection(client, upgrade);
-    let mut headers = HeaderMap::with_capacity(client.len() + 2);
-    for (name, value) in client {
-        let stays = letin::is_credential(name)
-            || is_hop_by_hop(name) && !(upgrade && *name == header::UPGRADE)
-            || matches!(
-                name.as_str(),
-                "host" | "accept-encoding" | "content-length" | "expect"
-            )
-            || named.contains(name);
-        if !stays {
-            headers.append(name.clone(), value.clone());
-        }
+/// `Accept-Encoding` stays behind too: what is compressed cannot be watched for its cost and its end
+/// as it is, and every client takes plain text.
+pub(crate) fn for_google(headers: &mut HeaderMap, upgrade: bool) {
+    let mut gone = named_by_connection(headers, upgrade);
+    gone.extend(
+        headers
+            .keys()
+            .filter(|name| {
+                letin::is_credential(name)
+                    || is_hop_by_hop(name) && !(upgrade && **name == header::UPGRADE)
+                    || **name == header::CONTENT_LENGTH
+                    || **name == header::EXPECT
+            })
+            .cloned(),
+    );
+    for name in gone {
+        headers.remove(name);
     }
     // Saying nothing would allow any coding.
     headers.insert(
@@ -32,7 +33,6 @@ pub(crate) fn for_google(client: &HeaderMap, upgrade: bool) -> HeaderMap {
     if upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    headers
 }
 
 /// Takes off what belongs to the connection with Google. `Alt-Svc` would send clients to port 443 of
@@ -71,22 +71,6 @@ pub(crate) fn drop_quoting(headers: &mut HeaderMap, keys: &[&KeyText]) {
     }
 }
 
-/// A label as a header's value: what is not plain ASCII is percent-encoded.
-pub(crate) fn label(label: &str) -> HeaderValue {
-    if let Ok(value) = HeaderValue::from_str(label) {
-        return value;
-    }
-    let mut out = String::with_capacity(label.len() * 3);
-    for byte in label.bytes() {
-        if byte.is_ascii_graphic() && byte != b'%' {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    HeaderValue::from_str(&out).unwrap_or(HeaderValue::from_static("?"))
-}
-
 /// An error with its causes, for the log.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -120,15 +104,4 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == header::TRAILER
         || *name == header::PROXY_AUTHENTICATE
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_label_of_any_letters_fits_a_header() {
-        assert_eq!(label("key_0"), "key_0");
-        assert!(label("khoá ấy\n").to_str().unwrap().starts_with("kho%C3"));
-    }
 }

@@ -6,7 +6,7 @@ use super::exchange::{Exchange, SERVER_TIMEOUT, refused};
 use super::record::{Ending, Record};
 use super::shared::Shared;
 use super::upstream::Upstream;
-use super::{control, tunnel};
+use super::{control, headers, tunnel};
 use gemini_relay_core::letin;
 use gemini_relay_core::recognise::{Destination, Recognised, recognise};
 use gemini_relay_core::refusal::Refusal;
@@ -140,8 +140,9 @@ async fn exchange(
         Found::default()
     };
     let mut headers = parts.headers;
-    shared.door.drop_tokens(&mut headers);
     let deadline = server_timeout(&headers).map(|span| shared.clock.now() + span);
+    shared.door.drop_tokens(&mut headers);
+    headers::for_google(&mut headers, upgrade.is_some());
     let facts = facts(&found, &body, client, deadline, &source);
     let mut exchange = Box::new(Exchange {
         method: parts.method,
@@ -152,7 +153,6 @@ async fn exchange(
             .unwrap_or(PathAndQuery::from_static("/")),
         found,
         headers,
-        upgrade: upgrade.is_some(),
         source,
         facts,
         ticket,
@@ -205,11 +205,11 @@ fn is_json(headers: &HeaderMap, found: &Recognised) -> bool {
     if matches!(found.surface, Surface::Upload | Surface::Live) {
         return false;
     }
-    match headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-    {
-        Some(kind) => kind.to_ascii_lowercase().contains("json"),
+    match headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) {
+        Some(b"application/json") => true,
+        Some(kind) => kind
+            .windows(4)
+            .any(|four| four.eq_ignore_ascii_case(b"json")),
         // curl -d says `application/x-www-form-urlencoded`, others say nothing.
         None => found.repeat == Repeat::Freely,
     }
