@@ -9,6 +9,7 @@
 //! holds them, in whatever it is about.
 
 mod client;
+mod compressed;
 mod conformance;
 mod network;
 mod origin;
