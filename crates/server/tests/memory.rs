@@ -9,6 +9,8 @@
 
 mod support;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -122,4 +124,63 @@ fn a_client_that_does_not_read_stops_google_and_fills_nothing() {
         let page = ask(&relay.address, "GET /-/metrics", &[], "").rest();
         page.contains("gemini_relay_cancelled_total 1\n")
     });
+}
+
+/// An upstream that answers every request with this body, compressed. Counts what it wrote.
+fn compressed(body: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 65536];
+            let _ = stream.read(&mut head);
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {length}\r\n\r\n"
+            );
+            let _ = stream.write_all(&body);
+        }
+    });
+    url
+}
+
+#[test]
+fn what_unpacks_to_a_thousand_times_its_size_is_never_all_there() {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    for _ in 0..64 {
+        packer.write_all(&vec![0; MEGABYTE]).unwrap();
+    }
+    let url = compressed(packer.finish().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Process::start(
+        folder.path(),
+        &[("GEMINI_API_KEYS", "made-up-1")],
+        &["--upstream", &url, "--workers", "1"],
+    );
+    let (line, body) = events("a picture");
+    let before = peak(&relay);
+    let mut asked = ask(&relay.address, &line, &[], &body);
+    asked.until("200 OK");
+    // Nobody reads, and the relay comes to rest; then all of it is read.
+    let mut still = (0, 0);
+    until(PATIENCE, "it comes to rest", || {
+        let now = peak(&relay);
+        still = if now == still.0 {
+            (now, still.1 + 1)
+        } else {
+            (now, 0)
+        };
+        still.1 > 30
+    });
+    let mut count = 0;
+    let mut piece = [0; 65536];
+    // A stream that never says that it is at its end is cut.
+    while let Ok(more @ 1..) = asked.0.read(&mut piece) {
+        count += more;
+    }
+    assert!(count >= 63 * MEGABYTE, "{count}");
+    let grown = peak(&relay) - before;
+    assert!(grown < ROOM, "{} KB more", grown / 1024);
 }

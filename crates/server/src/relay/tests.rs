@@ -10,6 +10,7 @@
 
 mod circle;
 mod client;
+mod compressed;
 mod conformance;
 mod limits;
 mod network;
