@@ -66,7 +66,10 @@ pub(super) fn json(out: &mut Vec<u8>, text: &str) {
 }
 
 /// What is formatted goes through one of the above.
-pub(super) struct Through<'a>(pub(super) &'a mut Vec<u8>, pub(super) fn(&mut Vec<u8>, &str));
+pub(super) struct Through<'a>(
+    pub(super) &'a mut Vec<u8>,
+    pub(super) fn(&mut Vec<u8>, &str),
+);
 
 impl Write for Through<'_> {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
@@ -107,7 +110,8 @@ const PLAIN: [bool; 256] = {
 mod tests {
     use super::*;
 
-    const NASTY: &str = "a\n2026 \x1b[31m\r\"\\\t\0\u{7f}\u{85}\u{9b}m\u{2028}\u{202e}\u{2066}=é 語";
+    const NASTY: &str =
+        "a\n2026 \x1b[31m\r\"\\\t\0\u{7f}\u{85}\u{9b}m\u{2028}\u{202e}\u{2066}=é 語";
 
     #[test]
     fn nothing_in_a_text_steers_a_terminal_or_a_reader_of_lines() {
