@@ -75,7 +75,7 @@ fn open(log: Log, colour: bool, out: impl Write + Send + 'static) -> io::Result<
         LogFormat::Json => Style::Json,
         LogFormat::Pretty => Style::Pretty { colour },
     };
-    let queue = Queue::start(out, move |dropped, into| {
+    let queue = Queue::start(out, MOMENT, move |dropped, into| {
         style.line(into, Level::WARN, "gemini_relay::logging", |fields| {
             fields.message("the log could not be written fast enough: lines were dropped");
             fields.number("lines", dropped);
@@ -89,6 +89,9 @@ fn open(log: Log, colour: bool, out: impl Write + Send + 'static) -> io::Result<
 
 /// The target of requests' lines.
 const REQUEST: &str = "gemini_relay::request";
+
+/// Twenty times a second at most is the thread up for a few lines; no person sees the delay.
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// How long the end waits for a standard error that takes nothing: a supervisor would wait longer, a
 /// person at a terminal would not.

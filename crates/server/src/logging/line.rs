@@ -79,7 +79,7 @@ impl Fields<'_> {
     }
 
     /// A word of this project's own making, which needs no look.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn word(&mut self, name: &str, word: &str) {
         self.name(name);
         self.quote();
@@ -88,6 +88,7 @@ impl Fields<'_> {
     }
 
     /// Such words, with commas between.
+    #[inline(always)]
     pub(crate) fn words<'a>(&mut self, name: &str, words: impl IntoIterator<Item = &'a str>) {
         self.name(name);
         self.quote();
@@ -105,26 +106,19 @@ impl Fields<'_> {
     }
 
     /// Text that anyone may have written.
+    #[inline(always)]
     pub(crate) fn text(&mut self, name: &str, text: &str) {
         self.name(name);
-        if self.json {
-            self.quote();
-            escape::json(self.out, text);
-            self.quote();
-        } else if escape::is_plain(text.as_bytes()) {
-            self.out.extend_from_slice(text.as_bytes());
-        } else {
-            escape::quoted(self.out, text);
-        }
+        self.escaped(text);
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn number(&mut self, name: &str, number: u64) {
         self.bare(name, itoa::Buffer::new().format(number));
     }
 
     /// What is a number or a truth in JSON too.
-    #[inline]
+    #[inline(always)]
     fn bare(&mut self, name: &str, value: &str) {
         self.name(name);
         self.out.extend_from_slice(value.as_bytes());
@@ -146,7 +140,21 @@ impl Fields<'_> {
         }
     }
 
-    #[inline]
+    fn escaped(&mut self, text: &str) {
+        if self.json {
+            self.quote();
+            escape::json(self.out, text);
+            self.quote();
+        } else if escape::is_plain(text.as_bytes()) {
+            self.out.extend_from_slice(text.as_bytes());
+        } else {
+            escape::quoted(self.out, text);
+        }
+    }
+
+    /// Inlined, and all that begin with it: where the name is known, as in a request's line, it is then
+    /// a store and not a copy.
+    #[inline(always)]
     fn name(&mut self, name: &str) {
         if self.json {
             self.out.extend_from_slice(b",\"");

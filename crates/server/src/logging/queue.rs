@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 pub(super) struct Queue {
     state: Mutex<State>,
+    /// How long it is waited for more lines.
+    moment: Duration,
     /// For the thread that writes.
     wake: Condvar,
     /// For whoever waits for the end.
@@ -44,16 +46,19 @@ enum Waits {
 }
 
 impl Queue {
-    /// Starts the thread that writes. `note` says in a line that so many are missing.
+    /// Starts the thread that writes, and that waits a `moment` for more before it does. `note` says in
+    /// a line that so many are missing.
     ///
     /// # Errors
     /// When there can be no such thread.
     pub(super) fn start(
         mut out: impl Write + Send + 'static,
+        moment: Duration,
         note: impl Fn(u64, &mut Vec<u8>) + Send + 'static,
     ) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self {
             state: Mutex::default(),
+            moment,
             wake: Condvar::new(),
             over: Condvar::new(),
         });
@@ -130,7 +135,7 @@ impl Queue {
             state.waits = Waits::Much;
             (state, _) = self
                 .wake
-                .wait_timeout_while(state, MOMENT, |state| state.waits == Waits::Much)
+                .wait_timeout_while(state, self.moment, |state| state.waits == Waits::Much)
                 .unwrap_or_else(PoisonError::into_inner);
         }
         state.waits = Waits::Not;
@@ -181,9 +186,6 @@ const MUCH: usize = 128 * 1024;
 
 /// What buffers keep when they are empty: what a busy relay fills again and again.
 const KEPT: usize = 2 * MUCH;
-
-/// Twenty times a second at most is the thread up for a few lines; no person sees the delay.
-const MOMENT: Duration = Duration::from_millis(50);
 
 /// How long until a standard error that does not block is tried again.
 const FULL: Duration = Duration::from_millis(10);

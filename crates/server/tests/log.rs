@@ -1,0 +1,190 @@
+//! The log of a running relay, where whoever reads it reads too slowly, or is a program.
+
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "this whole file is a test"
+)]
+
+mod support;
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
+use support::{PATIENCE, Process, ask, emulator, generate, one_project_each, until};
+
+/// Twice what is kept, in few lines.
+const REQUESTS: usize = 320;
+const LINE: usize = 16 * 1024;
+
+/// An upstream that has every model, and says little of it.
+fn upstream() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            std::thread::spawn(move || {
+                let mut line = String::new();
+                while stream.read_line(&mut line).is_ok_and(|count| count > 0) {
+                    if line == "\r\n" {
+                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                        stream.get_mut().write_all(answer).unwrap();
+                    }
+                    line.clear();
+                }
+            });
+        }
+    });
+    url
+}
+
+/// A relay whose log is read only when a test does so.
+struct Unread {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    address: String,
+}
+
+impl Unread {
+    fn start(upstream: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gemini-relay"))
+            .env_clear()
+            .env("GEMINI_API_KEYS", "made-up-1")
+            .args(["--listen", "127.0.0.1:0", "--proxy", "none"])
+            .args(["--upstream", upstream, "--log-format", "json"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0);
+        }
+        let port = line.split("://127.0.0.1:").nth(1).unwrap();
+        let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+        Self {
+            child,
+            log,
+            address: format!("127.0.0.1:{port}"),
+        }
+    }
+
+    /// More lines than the pipe, the relay's buffer and what it is writing can hold.
+    fn overflow(&self) {
+        let line = format!("GET /v1beta/models/{}", "m".repeat(LINE));
+        for _ in 0..REQUESTS {
+            let answer = ask(&self.address, &line, &[], "").rest();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+    }
+
+    fn terminate(&self) {
+        let sent = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_request_and_later_says_what_is_missing() {
+    let mut relay = Unread::start(&upstream());
+    relay.overflow();
+    relay.terminate();
+    let mut log = String::new();
+    relay.log.read_to_string(&mut log).unwrap();
+    let mut requests = 0;
+    let mut missing = 0;
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        if line["message"] == "request" {
+            requests += 1;
+            assert_eq!(missing, 0, "what is missing was the last");
+        }
+        missing += line["lines"].as_u64().unwrap_or_default() as usize;
+    }
+    assert!(requests > 100 && missing > 0, "{requests} {missing}");
+    // The last words, of stopping, may be among them.
+    assert!(
+        (REQUESTS..=REQUESTS + 2).contains(&(requests + missing)),
+        "{requests} {missing}"
+    );
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_keep_the_relay_from_ending() {
+    let mut relay = Unread::start(&upstream());
+    relay.overflow();
+    relay.terminate();
+    let began = Instant::now();
+    until(PATIENCE, "it ends", || {
+        relay.child.try_wait().unwrap().is_some()
+    });
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_requests_line_for_machines_has_every_field() {
+    let folder = tempfile::tempdir().unwrap();
+    let google = emulator(one_project_each(&["made-up-1"]));
+    let mut relay = Process::start(
+        folder.path(),
+        &[("GEMINI_API_KEYS", "made-up-1")],
+        &["--upstream", &google.url(), "--log-format", "json"],
+    );
+    let (line, body) = generate("hello");
+    let answer = ask(&relay.address, &line, &[], &body).rest();
+    relay.signal("TERM");
+    assert!(relay.ended(PATIENCE).success());
+    let log = relay.log();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let line = lines
+        .iter()
+        .find(|line| line["message"] == "request")
+        .unwrap();
+    let id = line["id"].as_str().unwrap();
+    assert!(
+        answer.contains(&format!("x-gemini-relay-request-id: {id}\r\n")),
+        "{answer}"
+    );
+    for (name, value) in [
+        ("level", "INFO"),
+        ("target", "gemini_relay::request"),
+        ("client", "-"),
+        ("surface", "gemini"),
+        ("kind", "generate"),
+        ("model", "gemini-2.5-flash"),
+        ("key", "key_0"),
+    ] {
+        assert_eq!(line[name], value, "{line}");
+    }
+    assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
+    assert_eq!(line["status"], 200);
+    assert_eq!(line["attempts"], 1);
+    assert!(line["verdicts"].is_string(), "{line}");
+    for name in ["received", "sent", "tokens", "first_byte_ms", "ms"] {
+        assert!(line[name].is_u64(), "{name} of {line}");
+    }
+    assert!(
+        lines.last().unwrap()["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("stopped")
+    );
+}
