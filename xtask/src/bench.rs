@@ -12,7 +12,7 @@
 mod cases;
 mod children;
 mod instructions;
-mod needs;
+pub(crate) mod needs;
 mod proxies;
 mod report;
 mod scratch;

@@ -6,7 +6,7 @@
 
 use crate::say::say;
 use crate::setup;
-use crate::{bench, clients};
+use crate::{bench, clients, deploy};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -132,7 +132,8 @@ fn cargo_command(arguments: &[&str]) -> Command {
     command
 }
 
-fn root() -> &'static Path {
+/// The repository.
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap_or(Path::new("."))
@@ -149,6 +150,7 @@ impl Steps {
     fn tests(&mut self) {
         self.run("Rust", || cargo(&["test", "--workspace"]));
         self.run("clients", || clients::clients(&[]));
+        self.run("proxies in front", || deploy::check(root()));
     }
 
     fn run(&mut self, name: &str, step: impl FnOnce() -> Result<(), String>) {

@@ -60,9 +60,10 @@ struct Suite {
     command: Command,
 }
 
-struct Binaries {
-    emulator: PathBuf,
-    relay: PathBuf,
+/// The programs that are tested.
+pub(crate) struct Binaries {
+    pub(crate) emulator: PathBuf,
+    pub(crate) relay: PathBuf,
 }
 
 fn parse(names: &[String]) -> Result<Vec<Language>, String> {
@@ -162,7 +163,8 @@ fn quiet(command: &mut Command) {
         .env("NO_COLOR", "1");
 }
 
-fn build(root: &Path) -> Result<Binaries, String> {
+/// Builds them as they are released.
+pub(crate) fn build(root: &Path) -> Result<Binaries, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     setup::run(
         Command::new(&cargo)

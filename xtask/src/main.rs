@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod clients;
+mod deploy;
 mod say;
 mod setup;
 
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         "wasm" => ci::wasm(),
         "soak" => ci::soak(),
         "clients" => clients::clients(rest),
+        "deploy" => deploy::check(ci::root()),
         "bench" => bench::run(rest),
         "help" | "-h" | "--help" => {
             say!("{HELP}");
@@ -40,8 +42,9 @@ fn main() -> ExitCode {
 
 const HELP: &str = "usage: cargo xtask TASK
 
-  test      every test: Rust, and real clients in Python, Node and Go
+  test      every test: Rust, real clients in Python, Node and Go, and a proxy in front
   clients   real clients alone; [python|node|go]... for some of them
+  deploy    the configurations for proxies in front, with streams through them
   wasm      core's tests on wasm32
   ci        format, clippy, dependencies, wasm32, every test, instruction counts
   bench     the relay beside nginx; `bench gate` for the instruction counts alone

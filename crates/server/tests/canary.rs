@@ -1,6 +1,6 @@
 //! Known secrets go in at every place where a person or Google may put them, and come out nowhere but
 //! at the upstream: not in an answer, not in the log at its most talkative, not in what the program says
-//! about itself, not in a panic.
+//! about itself, not in a panic of the running program.
 
 #![allow(
     clippy::unwrap_used,
@@ -192,10 +192,54 @@ fn a_relay_at_its_most_talkative_shows_no_secret() {
     }
 }
 
+/// A panic in the middle of a request, with all that the program knows in its message, and a backtrace.
+/// Only a program made for tests can be told to.
+#[cfg(debug_assertions)]
+#[test]
+fn a_panic_of_the_running_relay_shows_no_secret_and_ends_only_its_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let google = emulator(one_project_each(&KEYS));
+    let file = folder.path().join("keys.json");
+    std::fs::write(&file, serde_json::to_string(&KEYS).unwrap()).unwrap();
+    let mut relay = start(folder.path(), &google, "pretty");
+    let token = format!("x-goog-api-key: {TOKEN}");
+    let (line, body) = generate("hello");
+    let served = || {
+        let answer = ask(&relay.address, &line, &[&token], &body).rest();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    };
+    // So that something is known of keys and conversations.
+    google
+        .set_key(KEYS[0], "project-0", KeyState::Suspended)
+        .unwrap();
+    for _ in 0..KEYS.len() {
+        served();
+    }
+    // One for each worker and more: each may meet a lock that another's panic has poisoned.
+    for _ in 0..6 {
+        let answer = ask(&relay.address, "GET /-/panic", &[&token], "").rest();
+        assert_eq!(answer, "", "the connection ends");
+        served();
+    }
+    let said = relay.says("asked to: ");
+    assert!(said.contains("panicked at"), "{said}");
+    assert!(said.contains("stack backtrace"), "{said}");
+    let metrics = ask(&relay.address, "GET /-/metrics", &[&token], "").rest();
+    assert!(metrics.contains("gemini_relay_connections"), "{metrics}");
+    stop(&mut relay);
+    let said = relay.log();
+    assert_eq!(said.matches("asked to: ").count(), 6);
+    assert!(said.contains("key_0"), "what is known is in it");
+    clean("a panic of the running relay", &said);
+}
+
 fn start(folder: &Path, google: &Arc<Emulator>, format: &str) -> Process {
     Process::start(
         folder,
-        &[("GEMINI_RELAY_TOKENS", &format!("alice={TOKEN}"))],
+        &[
+            ("GEMINI_RELAY_TOKENS", &format!("alice={TOKEN}")),
+            ("RELAY_TEST_PANICS", "yes"),
+        ],
         &[
             "--upstream",
             &google.url(),
@@ -303,8 +347,7 @@ fn run(variables: &[(&str, &str)], arguments: &[&str]) -> String {
     said
 }
 
-/// Nothing makes the program panic that a test could do honestly; so a panic is made of everything that
-/// holds a key and could be in one.
+/// The same of what the policy hands out: steps, outcomes and events, which are gone when a request is over.
 #[test]
 fn a_panic_with_all_of_the_policy_in_it_shows_no_secret() {
     let specs: Vec<KeySpec> = KEYS

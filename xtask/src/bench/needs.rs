@@ -1,4 +1,5 @@
-//! The two programs that are not made here: nginx to compare with, valgrind to count with.
+//! The programs that are not made here: nginx to compare with, valgrind to count with, and what
+//! `deploy/check.sh` needs.
 //!
 //! On a Debian where this runs as root they are installed; anybody else is told what to install.
 

@@ -35,6 +35,8 @@ pub(crate) fn answer(
             }
             match page {
                 "metrics" => metrics(shared),
+                #[cfg(debug_assertions)]
+                "panic" if std::env::var_os(PANICS).is_some() => panic_with_all(shared, request),
                 _ => plain(shared, &Refusal::NotFound, Surface::Gemini, false),
             }
         }
@@ -76,6 +78,21 @@ fn metrics(shared: &Shared) -> Response<Answer> {
     )
 }
 
+/// What the worst of mistakes could put into a panic, while the lock is held. Not in a release: there is no
+/// way to make the program panic from outside, and so none to see what a panic shows.
+#[cfg(debug_assertions)]
+#[expect(clippy::panic, reason = "it is what is tested")]
+fn panic_with_all(shared: &Shared, request: &Request<Incoming>) -> Response<Answer> {
+    shared.policy(|policy| {
+        panic!(
+            "asked to: {:?} {:?} {:?}",
+            policy.relay,
+            (&shared.config, &shared.door),
+            request.uri().path()
+        )
+    })
+}
+
 fn text(status: StatusCode, kind: &'static str, body: impl Into<bytes::Bytes>) -> Response<Answer> {
     let mut response = Response::new(Answer::whole(body, None));
     *response.status_mut() = status;
@@ -84,5 +101,9 @@ fn text(status: StatusCode, kind: &'static str, body: impl Into<bytes::Bytes>) -
         .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
+
+/// Set by the test alone.
+#[cfg(debug_assertions)]
+const PANICS: &str = "RELAY_TEST_PANICS";
 
 const PLAIN: &str = "text/plain; charset=utf-8";
