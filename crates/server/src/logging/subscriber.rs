@@ -139,3 +139,40 @@ const OURS: &str = "gemini_relay";
 
 /// Longer than any line but one with a monstrous model's name in it.
 const KEPT: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Log, LogFormat, open};
+    use super::*;
+    use log::Log as _;
+
+    #[test]
+    fn libraries_that_use_the_other_way_are_heard_of_warnings() {
+        let log = Log {
+            level: LevelFilter::TRACE,
+            format: LogFormat::Pretty,
+        };
+        let (mut read, write) = std::io::pipe().unwrap();
+        let (lines, guard) = open(log, false, write).unwrap();
+        tracing::subscriber::with_default(lines, || {
+            take_records();
+            for level in [log::Level::Info, log::Level::Warn] {
+                Records.log(
+                    &log::Record::builder()
+                        .level(level)
+                        .target("notify")
+                        .args(format_args!("a library's {}\nwords", level.as_str()))
+                        .build(),
+                );
+            }
+        });
+        drop(guard);
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut read, &mut text).unwrap();
+        assert!(
+            text.ends_with("  WARN a library's WARN\\nwords\n"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}

@@ -28,34 +28,27 @@ impl Coming {
         }
     }
 
-    fn poll_plain(
-        &mut self,
+    fn poll_packed(
+        incoming: &mut Incoming,
+        unpacker: &mut Unpacker,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.map_err(|_| "broken")))
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
-            match self.unpacker.as_mut().map(|unpacker| unpacker.next()) {
-                None => return self.poll_plain(cx),
-                Some(Unpacked::Piece(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
-                Some(Unpacked::End) => return Poll::Ready(None),
-                Some(Unpacked::Corrupt) => return Poll::Ready(Some(Err("corrupt"))),
-                Some(Unpacked::Hungry) => {}
+            match unpacker.next() {
+                Unpacked::Piece(piece) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                Unpacked::End => return Poll::Ready(None),
+                Unpacked::Corrupt => return Poll::Ready(Some(Err(Broken("corrupt")))),
+                Unpacked::Hungry => {}
             }
-            let frame = ready!(self.poll_plain(cx)).transpose();
-            match (frame, &mut self.unpacker) {
-                (Err(why), _) => return Poll::Ready(Some(Err(why))),
+            match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
                 // Trailers are of what was compressed.
-                (Ok(Some(frame)), Some(unpacker)) => {
+                Some(Ok(frame)) => {
                     if let Ok(piece) = frame.into_data() {
                         unpacker.feed(piece);
                     }
                 }
-                (Ok(None), Some(unpacker)) => unpacker.finish(),
-                (Ok(frame), None) => return Poll::Ready(frame.map(Ok)),
+                Some(Err(_)) => return Poll::Ready(Some(Err(Broken("broken")))),
+                None => unpacker.finish(),
             }
         }
     }
@@ -65,18 +58,26 @@ impl Body for Coming {
     type Data = Bytes;
     type Error = Broken;
 
+    #[inline]
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if self.broken {
-            return Poll::Ready(Some(Err(Broken("broken"))));
-        }
-        let frame = ready!(self.poll(cx));
-        if let Some(Err(_)) = &frame {
-            self.broken = true;
-        }
-        Poll::Ready(frame.map(|frame| frame.map_err(Broken)))
+        let this = &mut *self;
+        let why = match &mut this.unpacker {
+            _ if this.broken => Broken("broken"),
+            None => match ready!(Pin::new(&mut this.incoming).poll_frame(cx)) {
+                Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Some(Err(_)) => Broken("broken"),
+                None => return Poll::Ready(None),
+            },
+            Some(unpacker) => match ready!(Self::poll_packed(&mut this.incoming, unpacker, cx)) {
+                Some(Err(why)) => why,
+                frame => return Poll::Ready(frame),
+            },
+        };
+        this.broken = true;
+        Poll::Ready(Some(Err(why)))
     }
 
     fn size_hint(&self) -> SizeHint {
