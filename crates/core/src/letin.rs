@@ -12,8 +12,10 @@ use crate::refusal::Refusal;
 use http::header::{self, AUTHORIZATION, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memmem::Finder;
 use secrecy::{ExposeSecret, SecretString};
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 use subtle::ConstantTimeEq;
 
@@ -21,11 +23,18 @@ use subtle::ConstantTimeEq;
 #[derive(Clone, Debug, Default)]
 pub struct Door {
     /// None means that no token is asked for.
-    tokens: Vec<SecretString>,
+    tokens: Vec<Token>,
     /// Whether anybody may come in without a token from anywhere: said in so many words.
     anonymous: bool,
     origins: Vec<String>,
     hosts: Vec<String>,
+}
+
+/// One client's token, to compare and to look for.
+#[derive(Clone)]
+struct Token {
+    text: SecretString,
+    finder: Finder<'static>,
 }
 
 impl Door {
@@ -39,7 +48,7 @@ impl Door {
         hosts: Vec<String>,
     ) -> Self {
         Self {
-            tokens: tokens.map(SecretString::from).collect(),
+            tokens: tokens.map(Token::new).collect(),
             anonymous,
             origins,
             hosts,
@@ -106,8 +115,7 @@ impl Door {
     fn holds_token(&self, value: &[u8]) -> bool {
         let plain = decode_bytes(value);
         self.tokens.iter().any(|token| {
-            let token = token.expose_secret().as_bytes();
-            contains(value, token) || matches!(&plain, Cow::Owned(plain) if contains(plain, token))
+            token.is_in(value) || matches!(&plain, Cow::Owned(plain) if token.is_in(plain))
         })
     }
 
@@ -172,6 +180,7 @@ impl Door {
         let mut found = None;
         for (at, token) in self.tokens.iter().enumerate() {
             if token
+                .text
                 .expose_secret()
                 .as_bytes()
                 .ct_eq(shown.as_bytes())
@@ -256,18 +265,35 @@ fn is_plain(name: &HeaderName) -> bool {
         header::HOST,
         header::USER_AGENT,
     ];
-    PLAIN.contains(name)
+    PLAIN.contains(name) || *name == API_CLIENT
 }
 
-/// Whether a value holds a token. A short one counts only where it stands by itself: one that is called
-/// `json` must not take `application/json` off.
-fn contains(value: &[u8], token: &[u8]) -> bool {
-    let word = |at: Option<&u8>| at.is_some_and(u8::is_ascii_alphanumeric);
-    memchr::memmem::find_iter(value, token).any(|at| {
-        token.len() >= UNMISTAKABLE
-            || !word(at.checked_sub(1).and_then(|before| value.get(before)))
-                && !word(value.get(at + token.len()))
-    })
+impl Token {
+    fn new(text: &str) -> Self {
+        Self {
+            text: SecretString::from(text),
+            finder: Finder::new(text).into_owned(),
+        }
+    }
+
+    /// Whether a value holds it. A short one counts only where it stands by itself: one that is called
+    /// `json` must not take `application/json` off.
+    fn is_in(&self, value: &[u8]) -> bool {
+        let length = self.finder.needle().len();
+        let word = |at: Option<&u8>| at.is_some_and(u8::is_ascii_alphanumeric);
+        value.len() >= length
+            && self.finder.find_iter(value).any(|at| {
+                length >= UNMISTAKABLE
+                    || !word(at.checked_sub(1).and_then(|before| value.get(before)))
+                        && !word(value.get(at + length))
+            })
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[token]")
+    }
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -283,6 +309,7 @@ const UNMISTAKABLE: usize = 12;
 
 static API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+static API_CLIENT: HeaderName = HeaderName::from_static("x-goog-api-client");
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 #[cfg(test)]

@@ -126,7 +126,19 @@ impl Scanner {
                 Place::Key | Place::Value => {}
             }
             match byte {
-                b'"' => self.string_begins(),
+                b'"' => match short_string(piece.get(at + 1..).unwrap_or_default()) {
+                    // As nearly all are: plain, short and all here.
+                    Some(text) => {
+                        let key = self.place == Place::Key;
+                        if self.wants_string(key) {
+                            self.string_ends(key, text);
+                        } else if self.depth == 3 && key {
+                            self.key_ends();
+                        }
+                        at += text.len() + 1;
+                    }
+                    None => self.string_begins(),
+                },
                 b'{' | b'[' => {
                     if self.open(byte == b'{') == Turn::Begins {
                         unhashed = at;
@@ -193,7 +205,7 @@ impl Scanner {
             self.in_string(piece, at, at + 1, unhashed);
             return at + 1;
         }
-        let Some(offset) = quote_or_escape(piece.get(at..).unwrap_or_default()) else {
+        let Some(offset) = memchr2(b'"', b'\\', piece.get(at..).unwrap_or_default()) else {
             self.in_string(piece, at, piece.len(), unhashed);
             return piece.len();
         };
@@ -201,18 +213,20 @@ impl Scanner {
         if piece.get(end) == Some(&b'\\') {
             self.place = Place::String { key, escaped: true };
             self.in_string(piece, at, end + 1, unhashed);
-        } else if self.string_length == 0 && offset <= MAX_TEXT {
-            // As nearly all are: short and all here.
-            self.string_ends(key, piece.get(at..end).unwrap_or_default());
         } else {
             self.in_string(piece, at, end, unhashed);
             if self.turns.hashing && self.string_length > HASHED_STRING as u64 {
                 self.turns.hash.update(&self.string_length.to_le_bytes());
             }
-            let text = std::mem::take(&mut self.text);
-            self.string_ends(key, &text);
-            // The buffer is used again.
-            self.text = text;
+            self.place = if key { Place::Key } else { Place::Value };
+            if self.wanted {
+                let text = std::mem::take(&mut self.text);
+                self.string_ends(key, &unescape(&text));
+                // The buffer is used again.
+                self.text = text;
+            } else if self.depth == 3 && key {
+                self.key_ends();
+            }
         }
         end + 1
     }
@@ -296,33 +310,34 @@ impl Scanner {
         self.string_length += length as u64;
     }
 
-    fn string_ends(&mut self, key: bool, raw: &[u8]) {
-        self.place = if key { Place::Key } else { Place::Value };
+    /// A key at the depth that matters, whichever it was.
+    fn key_ends(&mut self) {
+        self.role_next = false;
+        self.type_next = false;
+    }
+
+    /// A string that is wanted.
+    fn string_ends(&mut self, key: bool, text: &[u8]) {
         if self.depth == 3 && key {
-            self.role_next = false;
-            self.type_next = false;
+            self.key_ends();
         }
-        if !self.wanted {
-            return;
-        }
-        let text = unescape(raw);
         match (self.depth, key, self.section) {
-            (1, true, _) => self.section = Section::of(&text),
+            (1, true, _) => self.section = Section::of(text),
             (1, false, Section::Model) if !text.is_empty() => {
-                let text = String::from_utf8_lossy(&text);
+                let text = String::from_utf8_lossy(text);
                 self.found.model = Some(text.strip_prefix("models/").unwrap_or(&text).to_owned());
             }
-            (3, true, Section::Turns) => self.role_next = *text == *b"role",
+            (3, true, Section::Turns) => self.role_next = text == b"role",
             (3, true, Section::Tools) => {
-                self.found.grounded |= is_search(&text);
-                self.type_next = *text == *b"type";
+                self.found.grounded |= is_search(text);
+                self.type_next = text == b"type";
             }
             (3, false, Section::Turns) => {
-                self.turns.is_model |= matches!(&*text, b"model" | b"assistant");
+                self.turns.is_model |= matches!(text, b"model" | b"assistant");
                 self.role_next = false;
             }
             (3, false, Section::Tools) => {
-                self.found.grounded |= is_search(&text);
+                self.found.grounded |= is_search(text);
                 self.type_next = false;
             }
             _ => {}
@@ -385,18 +400,17 @@ fn unescape(raw: &[u8]) -> Cow<'_, [u8]> {
         .map_or(Cow::Borrowed(raw), |text| Cow::Owned(text.into_bytes()))
 }
 
-/// The first `"` or `\`: most strings are so short that looking is quicker than searching.
-fn quote_or_escape(text: &[u8]) -> Option<usize> {
-    let is_one = |byte: &u8| matches!(byte, b'"' | b'\\');
-    let short = text.get(..SHORT.min(text.len())).unwrap_or_default();
-    short.iter().position(is_one).or_else(|| {
-        let rest = text.get(SHORT..)?;
-        memchr2(b'"', b'\\', rest).map(|at| SHORT + at)
-    })
+/// What stands before the closing quote, if that is near and nothing is escaped before it. Looking at so few
+/// is quicker than a search.
+fn short_string(rest: &[u8]) -> Option<&[u8]> {
+    let near = rest.get(..SHORT.min(rest.len())).unwrap_or_default();
+    let end = near.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    let (text, after) = near.split_at(end);
+    (after.first() == Some(&b'"')).then_some(text)
 }
 
 /// The names of members are shorter.
-const SHORT: usize = 12;
+const SHORT: usize = 24;
 
 /// Google's own parser refuses JSON nested deeper than 100.
 const MAX_DEPTH: usize = 128;

@@ -20,7 +20,7 @@ use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::relay::{Attempt, Next, Step};
 use gemini_relay_core::verdict::{Meaning, Outcome};
 use gemini_relay_core::{Facts, KeyText, Kind, Surface, Time, redact};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -292,9 +292,7 @@ impl Exchange {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = Uri::from(path);
         let mut headers = self.headers.clone();
-        headers.insert(HOST, shared.upstream_host.clone());
-        let (name, secret) = attempt.key.credential(attempt.carrier);
-        headers.insert(name, secret.clone());
+        headers::put_key(&mut headers, &attempt.key, attempt.carrier);
         if let Some(deadline) = self.facts.deadline {
             headers.insert(
                 SERVER_TIMEOUT,
@@ -309,7 +307,7 @@ impl Exchange {
     fn pass(mut self, mut good: Good, attempts: u32) -> Response<Answer> {
         headers::clean_answer(&mut good.parts.headers);
         if let Some(key) = &self.ticket.record.key {
-            headers::drop_quoting(&mut good.parts.headers, &[&key.text]);
+            headers::drop_quoting(&mut good.parts.headers, std::iter::once(&**key));
         }
         self.mark(&mut good.parts.headers, good.parts.status, attempts);
         let must_end = self.facts.streams
@@ -333,7 +331,8 @@ impl Exchange {
         headers::clean_answer(&mut parts.headers);
         parts.headers.remove(CONTENT_ENCODING);
         parts.headers.remove(CONTENT_LENGTH);
-        headers::drop_quoting(&mut parts.headers, &keys);
+        let keys = used.iter().map(|attempt| &*attempt.key);
+        headers::drop_quoting(&mut parts.headers, keys);
         let attempts = used.last().map_or(0, |attempt| attempt.number);
         self.mark(&mut parts.headers, parts.status, attempts);
         Response::from_parts(parts, Answer::whole(body, Some(self.ticket)))

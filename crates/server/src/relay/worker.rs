@@ -129,7 +129,7 @@ impl Accept {
             let service = service_fn(move |request| {
                 let (shared, upstream) = (Arc::clone(&shared), Arc::clone(&upstream));
                 async move {
-                    Ok::<_, Infallible>(service::answer(shared, upstream, peer, request).await)
+                    Ok::<_, Infallible>(service::answer(&shared, &upstream, peer, request).await)
                 }
             });
             // Errors here are clients that left or spoke nonsense, or streams that were cut on purpose.
