@@ -7,7 +7,7 @@ use super::record::{Ending, Record};
 use super::shared::Shared;
 use super::upstream::Upstream;
 use super::{control, tunnel};
-use gemini_relay_core::letin;
+use gemini_relay_core::host;
 use gemini_relay_core::recognise::{Destination, Recognised, recognise};
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::scan::{Found, Scanner};
@@ -28,7 +28,7 @@ pub(crate) async fn answer(
     mut request: Request<Incoming>,
 ) -> Response<Answer> {
     let authority = request.uri().authority().cloned();
-    if let Err(refusal) = letin::settle_host(request.headers_mut(), authority.as_ref()) {
+    if let Err(refusal) = host::settle(request.headers_mut(), authority.as_ref()) {
         return plain(&shared, &refusal, Surface::Gemini, false);
     }
     let origin = shared
