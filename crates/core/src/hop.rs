@@ -35,7 +35,7 @@ impl Hop {
     /// Whether a request went through this relay before.
     #[must_use]
     pub fn is_back(&self, headers: &HeaderMap) -> bool {
-        headers.get_all(&MARK).iter().any(|mark| *mark == self.own)
+        !self.ends_here && headers.get_all(&MARK).iter().any(|mark| *mark == self.own)
     }
 
     /// Marks a request that goes out.
