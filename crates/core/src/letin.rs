@@ -7,11 +7,11 @@
 //! `Host`. So without tokens those are looked at, and anything foreign is refused.
 
 use crate::facts::ClientId;
+use crate::host::{asked, is_loopback};
 use crate::recognise::{CREDENTIAL_PARAMETERS, decode_bytes, query_pairs};
 use crate::refusal::Refusal;
-use http::header::{self, AUTHORIZATION, HOST, ORIGIN};
-use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, AUTHORIZATION, ORIGIN};
+use http::{HeaderMap, HeaderName};
 use memchr::memmem::Finder;
 use secrecy::{ExposeSecret, SecretString};
 use std::borrow::Cow;
@@ -131,7 +131,7 @@ impl Door {
             "via",
         ];
         peer.to_canonical().is_loopback()
-            && host(headers).is_some_and(|host| is_loopback(&host))
+            && asked(headers).is_some_and(|host| is_loopback(&host))
             && !passed_on.iter().any(|name| headers.contains_key(*name))
     }
 
@@ -162,7 +162,7 @@ impl Door {
         if self.anonymous && self.hosts.is_empty() {
             return None;
         }
-        let known = host(headers).is_some_and(|host| {
+        let known = asked(headers).is_some_and(|host| {
             is_loopback(&host)
                 || self
                     .hosts
@@ -191,23 +191,6 @@ impl Door {
         }
         found
     }
-}
-
-/// Puts the host that was asked for where it is looked for: a request line that names one, as HTTP/2's
-/// always does and HTTP/1's to a proxy, counts for more than `Host` (RFC 9112, 3.2.2).
-///
-/// # Errors
-/// When there are two `Host` headers: whoever looks at the other one would judge another request.
-pub fn settle_host(headers: &mut HeaderMap, authority: Option<&Authority>) -> Result<(), Refusal> {
-    if headers.get_all(HOST).iter().nth(1).is_some() {
-        return Err(Refusal::BadRequest("the request has two Host headers."));
-    }
-    if let Some(authority) = authority
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        headers.insert(HOST, host);
-    }
-    Ok(())
 }
 
 /// Whether a header may hold a credential of the client's: Google answers two with 400, and none of
@@ -240,32 +223,17 @@ fn bare(value: &str) -> Option<&str> {
     (!token.is_empty()).then_some(token)
 }
 
-/// The host that was asked for, without its port. HTTP/2 has it in `:authority`, which the shell puts
-/// where HTTP/1 has it.
-fn host(headers: &HeaderMap) -> Option<String> {
-    let host = headers.get(HOST)?.to_str().ok()?;
-    // `127.0.0.1:x@evil.example` is not of this machine.
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?.0,
-        None => host.split_once(':').map_or(host, |(name, _)| name),
-    };
-    Some(name.trim_end_matches('.').to_ascii_lowercase())
-}
-
 /// Headers that say the same in every request of a client's library: nothing brings a token into them, and
 /// looking would cost every request.
 fn is_plain(name: &HeaderName) -> bool {
-    const PLAIN: [HeaderName; 7] = [
-        header::ACCEPT,
-        header::ACCEPT_ENCODING,
-        header::CONNECTION,
-        header::CONTENT_LENGTH,
-        header::CONTENT_TYPE,
-        header::HOST,
-        header::USER_AGENT,
-    ];
-    PLAIN.contains(name) || *name == API_CLIENT
+    *name == header::ACCEPT
+        || *name == header::ACCEPT_ENCODING
+        || *name == header::CONNECTION
+        || *name == header::CONTENT_LENGTH
+        || *name == header::CONTENT_TYPE
+        || *name == header::HOST
+        || *name == header::USER_AGENT
+        || *name == API_CLIENT
 }
 
 impl Token {
@@ -294,14 +262,6 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[token]")
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// A text of so many letters is not in a header by chance.
@@ -455,26 +415,6 @@ mod tests {
             rest,
             ["content-type", "x-forwarded-for", "x-goog-api-client"]
         );
-    }
-
-    #[test]
-    fn the_request_lines_host_counts_and_two_hosts_are_none() {
-        let door = door(&[]);
-        let evil: Authority = "evil.example:8787".parse().unwrap();
-        let here: Authority = "127.0.0.1:8787".parse().unwrap();
-        let hidden: Authority = "127.0.0.1:x@evil.example".parse().unwrap();
-        for (host, authority, let_in) in [
-            ("127.0.0.1:8787", None, true),
-            ("127.0.0.1:8787", Some(&evil), false),
-            ("127.0.0.1:8787", Some(&hidden), false),
-            ("evil.example", Some(&here), true),
-        ] {
-            let mut headers = headers(&[("host", host)]);
-            settle_host(&mut headers, authority).unwrap();
-            assert_eq!(door.admit("/", &headers).is_ok(), let_in, "{authority:?}");
-        }
-        let mut two = headers(&[("host", "127.0.0.1"), ("host", "evil.example")]);
-        assert!(settle_host(&mut two, Some(&here)).is_err());
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod facts;
 pub mod google_error;
 pub mod head;
 pub mod hop;
+pub mod host;
 pub mod key;
 pub mod keylist;
 pub mod letin;

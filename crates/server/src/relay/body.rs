@@ -84,8 +84,7 @@ struct State {
     stalled: bool,
     /// The longest that the client may be waited for.
     idle: Duration,
-    /// Since when it is.
-    waiting: Option<Instant>,
+    waiting: Waiting,
     /// Made when the body first pauses, and moved only when it rings.
     timer: Option<Pin<Box<Sleep>>>,
     total: u64,
@@ -114,7 +113,7 @@ impl Source {
             broken: false,
             stalled: false,
             idle,
-            waiting: None,
+            waiting: Waiting::No,
             timer: None,
             total: 0,
             declared,
@@ -199,7 +198,7 @@ impl State {
                 self.incoming = None;
                 return Poll::Ready(Some(Err(BodyError::Stalled)));
             };
-            self.waiting = None;
+            self.waiting = Waiting::No;
             match read {
                 Some(Ok(frame)) => {
                     // Trailers mean nothing to Google.
@@ -226,7 +225,21 @@ impl State {
 
     /// Ready when the client was waited for too long.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let due = *self.waiting.get_or_insert_with(Instant::now) + self.idle;
+        let since = match self.waiting {
+            Waiting::Since(since) => since,
+            // A body that came together with its head is there at the second look: no timer for that.
+            Waiting::No if self.timer.is_none() => {
+                self.waiting = Waiting::Once;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Waiting::No | Waiting::Once => {
+                let now = Instant::now();
+                self.waiting = Waiting::Since(now);
+                now
+            }
+        };
+        let due = since + self.idle;
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
@@ -255,6 +268,15 @@ impl Drop for State {
     fn drop(&mut self) {
         self.budget.give_back(self.kept);
     }
+}
+
+/// Whether the client is waited for.
+#[derive(Clone, Copy)]
+enum Waiting {
+    No,
+    /// It was looked for once.
+    Once,
+    Since(Instant),
 }
 
 /// A body on its way to Google.

@@ -7,7 +7,7 @@ use super::record::{Ending, Record};
 use super::shared::Shared;
 use super::upstream::Upstream;
 use super::{control, headers, tunnel};
-use gemini_relay_core::letin;
+use gemini_relay_core::host;
 use gemini_relay_core::recognise::{Destination, Recognised, recognise};
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::scan::{Found, Scanner};
@@ -32,7 +32,7 @@ pub(crate) async fn answer(
 ) -> Response<Answer> {
     // A head is large; below it goes by reference.
     let (mut head, body) = request.into_parts();
-    if let Err(refusal) = letin::settle_host(&mut head.headers, head.uri.authority()) {
+    if let Err(refusal) = host::settle(&mut head.headers, head.uri.authority()) {
         return plain(shared, &refusal, Surface::Gemini, false);
     }
     let origin = shared
