@@ -11,7 +11,7 @@ use crate::host::{asked, is_loopback};
 use crate::recognise::{CREDENTIAL_PARAMETERS, decode_bytes, query_pairs};
 use crate::refusal::Refusal;
 use http::header::{self, AUTHORIZATION, ORIGIN};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem::Finder;
 use secrecy::{ExposeSecret, SecretString};
 use std::borrow::Cow;
@@ -76,7 +76,6 @@ impl Door {
             .into_iter()
             .filter_map(|name| headers.get(name))
             .chain(headers.get(AUTHORIZATION))
-            .filter_map(|value| value.to_str().ok())
             .filter_map(bare);
         for shown in from_headers {
             if let Some(client) = self.client(shown) {
@@ -85,7 +84,7 @@ impl Door {
         }
         for (name, value) in query_pairs(path_and_query) {
             if CREDENTIAL_PARAMETERS.contains(&name.trim_start_matches('$'))
-                && let Some(client) = self.client(&value)
+                && let Some(client) = self.client(value.as_bytes())
             {
                 return Ok(client);
             }
@@ -138,6 +137,9 @@ impl Door {
     /// The origin to name in CORS headers, if this request's is listed.
     #[must_use]
     pub fn listed_origin<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        if self.origins.is_empty() {
+            return None;
+        }
         let origin = headers.get(ORIGIN)?.to_str().ok()?;
         self.origins
             .iter()
@@ -151,9 +153,7 @@ impl Door {
                 "a web page tried to use it, and its origin is not allowed. Allow it with --allow-origin, or use client tokens.",
             );
         }
-        let site = headers
-            .get(&SEC_FETCH_SITE)
-            .map(http::HeaderValue::as_bytes);
+        let site = headers.get(&SEC_FETCH_SITE).map(HeaderValue::as_bytes);
         if matches!(site, Some(b"cross-site" | b"same-site"))
             && self.listed_origin(headers).is_none()
         {
@@ -176,16 +176,10 @@ impl Door {
 
     /// The client with this token. Every token is compared, in a time that does not depend on where
     /// two of the same length differ.
-    fn client(&self, shown: &str) -> Option<ClientId> {
+    fn client(&self, shown: &[u8]) -> Option<ClientId> {
         let mut found = None;
         for (at, token) in self.tokens.iter().enumerate() {
-            if token
-                .text
-                .expose_secret()
-                .as_bytes()
-                .ct_eq(shown.as_bytes())
-                .into()
-            {
+            if token.text.expose_secret().as_bytes().ct_eq(shown).into() {
                 found = u32::try_from(at).ok().map(ClientId);
             }
         }
@@ -212,14 +206,16 @@ pub fn is_credential(name: &HeaderName) -> bool {
 }
 
 /// The token in a header's value; an empty one is none (gemini-cli sends one when it has no key).
-fn bare(value: &str) -> Option<&str> {
-    let value = value.trim();
-    let token = value
-        .split_once(' ')
-        .filter(|(scheme, _)| {
-            scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token")
-        })
-        .map_or(value, |(_, token)| token.trim());
+fn bare(value: &HeaderValue) -> Option<&[u8]> {
+    let value = value.as_bytes().trim_ascii();
+    let token = match memchr::memchr(b' ', value).and_then(|at| value.split_at_checked(at)) {
+        Some((scheme, token))
+            if scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"token") =>
+        {
+            token.trim_ascii()
+        }
+        _ => value,
+    };
     (!token.is_empty()).then_some(token)
 }
 

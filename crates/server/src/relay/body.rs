@@ -12,6 +12,7 @@
 //! two pieces has a limit too, after which the body is broken; only the time is counted in which somebody
 //! waits for the client, not the time in which Google takes nothing.
 
+use super::alarm::Alarm;
 use bytes::Bytes;
 use gemini_relay_core::scan::Scanner;
 use http_body::{Body, Frame, SizeHint};
@@ -23,7 +24,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::time::Sleep;
 
 /// What all bodies together may keep.
 #[derive(Debug)]
@@ -84,9 +84,8 @@ struct State {
     stalled: bool,
     /// The longest that the client may be waited for.
     idle: Duration,
-    waiting: Waiting,
-    /// Made when the body first pauses, and moved only when it rings.
-    timer: Option<Pin<Box<Sleep>>>,
+    /// While it is.
+    waiting: Option<Alarm>,
     total: u64,
     declared: Option<u64>,
 }
@@ -113,8 +112,7 @@ impl Source {
             broken: false,
             stalled: false,
             idle,
-            waiting: Waiting::No,
-            timer: None,
+            waiting: None,
             total: 0,
             declared,
         })))
@@ -198,7 +196,7 @@ impl State {
                 self.incoming = None;
                 return Poll::Ready(Some(Err(BodyError::Stalled)));
             };
-            self.waiting = Waiting::No;
+            self.waiting = None;
             match read {
                 Some(Ok(frame)) => {
                     // Trailers mean nothing to Google.
@@ -225,31 +223,10 @@ impl State {
 
     /// Ready when the client was waited for too long.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let since = match self.waiting {
-            Waiting::Since(since) => since,
-            // A body that came together with its head is there at the second look: no timer for that.
-            Waiting::No if self.timer.is_none() => {
-                self.waiting = Waiting::Once;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Waiting::No | Waiting::Once => {
-                let now = Instant::now();
-                self.waiting = Waiting::Since(now);
-                now
-            }
-        };
-        let due = since + self.idle;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= due {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(due.into());
-        }
+        let idle = self.idle;
+        self.waiting
+            .get_or_insert_with(|| Alarm::at(Instant::now() + idle))
+            .poll(cx)
     }
 
     /// Keeps a piece that was just read, and notices when a limit is passed.
@@ -268,15 +245,6 @@ impl Drop for State {
     fn drop(&mut self) {
         self.budget.give_back(self.kept);
     }
-}
-
-/// Whether the client is waited for.
-#[derive(Clone, Copy)]
-enum Waiting {
-    No,
-    /// It was looked for once.
-    Once,
-    Since(Instant),
 }
 
 /// A body on its way to Google.

@@ -142,6 +142,7 @@ async fn exchange(
         length,
         upgrade.is_some(),
     );
+    shared.hop.mark(&mut headers);
     let facts = facts(&found, &body, client, deadline, &source);
     ticket.record.kind = facts.kind;
     ticket.record.model.clone_from(&facts.model);

@@ -1,5 +1,6 @@
 //! A worker: one thread, one runtime, its own listeners and its own connections to Google.
 
+use super::alarm::Alarms;
 use super::answer::Answer;
 use super::listen::Listeners;
 use super::places::Place;
@@ -41,8 +42,7 @@ pub(crate) struct Given {
 
 /// Serves until every connection is done after draining began.
 pub(crate) async fn run(given: Given) {
-    let hop = given.shared.hop.clone();
-    let upstream = Arc::new(Upstream::new(&given.shared.config, given.client, hop));
+    let upstream = Arc::new(Upstream::new(&given.shared.config, given.client));
     // Every connection holds one end; when none is left the other says so.
     let (open, mut closed) = mpsc::channel(1);
     // A runtime whose next timer is far away is woken for every nearer one that is set, which is one a
@@ -228,7 +228,7 @@ impl Drop for Open {
 fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(Alarms)
         .header_read_timeout(HEAD)
         .max_buf_size(MAX_HEAD);
     builder
