@@ -18,7 +18,6 @@ use bytes::Bytes;
 use gemini_relay_core::relay::RequestId;
 use gemini_relay_core::watch::Watch;
 use http_body::{Body, Frame, SizeHint};
-use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -81,7 +80,7 @@ pub(crate) enum Answer {
 /// An answer that passes through.
 pub(crate) struct Passing {
     /// What was looked at before it was passed on.
-    held: VecDeque<Bytes>,
+    held: smallvec::IntoIter<[Bytes; 1]>,
     coming: Coming,
     /// Until the answer was read to its end.
     lease: Option<Lease>,
@@ -136,7 +135,7 @@ impl Answer {
         let held: u64 = good.held.iter().map(|piece| piece.len() as u64).sum();
         let size = good.coming.size_hint().exact();
         let mut passing = Box::new(Passing {
-            held: good.held,
+            held: good.held.into_iter(),
             coming: good.coming,
             lease: Some(good.lease),
             size: size.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + held)),
@@ -214,7 +213,7 @@ impl Passing {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        while let Some(piece) = self.held.pop_front() {
+        while let Some(piece) = self.held.next() {
             if let Some(frame) = self.pass(piece) {
                 return Poll::Ready(Some(Ok(frame)));
             }

@@ -186,10 +186,10 @@ impl Source {
 impl State {
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
-            let Some(incoming) = &mut self.incoming else {
+            let Some(incoming) = self.incoming.as_mut().filter(|_| !self.whole) else {
                 return Poll::Ready(None);
             };
-            let Poll::Ready(read) = Pin::new(incoming).poll_frame(cx) else {
+            let Poll::Ready(read) = Pin::new(&mut *incoming).poll_frame(cx) else {
                 ready!(self.poll_stalled(cx));
                 self.broken = true;
                 self.stalled = true;
@@ -204,6 +204,9 @@ impl State {
                         && !piece.is_empty()
                     {
                         self.total += piece.len() as u64;
+                        // Of a body of known length nobody need be asked whether that was all. (It is not let
+                        // go yet: that would wake its connection for nothing.)
+                        self.whole = incoming.is_end_stream();
                         return Poll::Ready(Some(Ok(piece)));
                     }
                 }

@@ -26,7 +26,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use std::collections::VecDeque;
+use smallvec::SmallVec;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ enum Came {
 /// A good answer, and what of its beginning was held.
 pub(crate) struct Good {
     pub(crate) parts: http::response::Parts,
-    pub(crate) held: VecDeque<Bytes>,
+    pub(crate) held: SmallVec<[Bytes; 1]>,
     pub(crate) coming: Coming,
     pub(crate) lease: Lease,
 }
@@ -220,7 +220,7 @@ impl Exchange {
         let looked_at = parts.status == StatusCode::OK && self.is_looked_at();
         let mut good = Good {
             parts,
-            held: VecDeque::new(),
+            held: SmallVec::new(),
             coming: Coming::new(incoming, coding),
             lease,
         };
@@ -243,12 +243,12 @@ impl Exchange {
             }
             if good.held.is_empty() && !self.facts.streams {
                 // A unary answer is as good as its status, once there is something in it.
-                good.held.push_back(piece);
+                good.held.push(piece);
                 return (Outcome::Served, Came::Good(good));
             }
             let room = piece.len().min(head::MAX_HEAD);
             start.extend_from_slice(piece.get(..room).unwrap_or_default());
-            good.held.push_back(piece);
+            good.held.push(piece);
             if let Some(outcome) = self.head(&start, false) {
                 return (outcome, Came::Good(good));
             }

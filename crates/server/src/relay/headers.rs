@@ -17,10 +17,13 @@ pub(crate) fn for_google(
     length: Option<u64>,
     upgrade: bool,
 ) {
-    let mut gone = named_by_connection(headers, upgrade);
+    let mut gone = Vec::new();
     let mut has_length = false;
     for name in headers.keys() {
-        if *name == header::CONTENT_LENGTH {
+        if *name == header::CONNECTION {
+            named_by_connection(headers, upgrade, &mut gone);
+            gone.push(header::CONNECTION);
+        } else if *name == header::CONTENT_LENGTH {
             has_length = true;
         } else if *name != API_KEY && letin::is_credential(name)
             || is_hop_by_hop(name) && !(upgrade && *name == header::UPGRADE)
@@ -32,11 +35,13 @@ pub(crate) fn for_google(
     for name in gone {
         headers.remove(name);
     }
-    match length.filter(|_| has_length) {
-        // Once, whatever the client wrote.
-        Some(length) => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
+    let said_twice = headers.len() > headers.keys_len();
+    match length {
         None if has_length => drop(headers.remove(header::CONTENT_LENGTH)),
-        None => {}
+        Some(length) if has_length && said_twice => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        _ => {}
     }
     headers.insert(header::HOST, host.clone());
     headers.insert(header::ACCEPT_ENCODING, IDENTITY);
@@ -58,16 +63,15 @@ pub(crate) fn put_key(headers: &mut HeaderMap, key: &KeyInfo, carrier: Carrier) 
 /// Takes off what belongs to the connection with Google. `Alt-Svc` would send clients to port 443 of
 /// the relay's host; a cookie would be one for all clients.
 pub(crate) fn clean_answer(headers: &mut HeaderMap) {
-    for name in named_by_connection(headers, false) {
-        headers.remove(name);
+    let mut gone = Vec::new();
+    for name in headers.keys() {
+        if *name == header::CONNECTION {
+            named_by_connection(headers, false, &mut gone);
+        }
+        if is_hop_by_hop(name) || *name == header::ALT_SVC || *name == header::SET_COOKIE {
+            gone.push(name.clone());
+        }
     }
-    let gone: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            is_hop_by_hop(name) || **name == header::ALT_SVC || **name == header::SET_COOKIE
-        })
-        .cloned()
-        .collect();
     for name in gone {
         headers.remove(name);
     }
@@ -100,15 +104,13 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// What `Connection` says is of this connection only.
-fn named_by_connection(headers: &HeaderMap, upgrade: bool) -> Vec<HeaderName> {
-    match headers.get(header::CONNECTION).map(HeaderValue::to_str) {
-        // What nearly everybody says names nothing.
-        Some(Ok("keep-alive" | "Keep-Alive" | "close")) => Vec::new(),
-        Some(Ok(names)) if !upgrade => names
-            .split(',')
-            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-            .collect(),
-        _ => Vec::new(),
+fn named_by_connection(headers: &HeaderMap, upgrade: bool, gone: &mut Vec<HeaderName>) {
+    if upgrade {
+        return;
+    }
+    for names in headers.get_all(header::CONNECTION) {
+        let names = names.as_bytes().split(|byte| *byte == b',');
+        gone.extend(names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()));
     }
 }
 

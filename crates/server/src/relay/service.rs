@@ -19,6 +19,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -116,8 +117,7 @@ async fn exchange(
     let source = Source::new(body, kept, idle, &shared.budget);
     let mut ticket = Ticket::new(shared, record(shared, &found, client));
     let body = if is_json(&head.headers, &found) {
-        // In a box of its own: it is large, and most of this future's time is spent without it.
-        let mut scanner = Box::<Scanner>::default();
+        let mut scanner = Scanner::default();
         if let Err(error) = source.gather(&mut scanner).await {
             ticket.record.received = source.total();
             return match error {
@@ -230,7 +230,7 @@ fn record(shared: &Shared, found: &Recognised, client: ClientId) -> Record {
         kind: found.kind,
         model: found.model.clone(),
         key: None,
-        verdicts: Vec::new(),
+        verdicts: SmallVec::new(),
         status: 499,
         reason: None,
         sent: 0,

@@ -85,6 +85,7 @@ impl Upstream {
         loop {
             let (generation, kept) = self.take();
             let (mut connection, fresh) = match kept {
+                Some(kept) if kept.is_ready() => (kept, false),
                 Some(mut kept) => match kept.ready().await {
                     Ok(()) => (kept, false),
                     Err(_) => continue,

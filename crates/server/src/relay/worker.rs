@@ -13,9 +13,11 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, ServerConfig};
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -173,21 +175,41 @@ where
     let stream = TokioIo::new(stream);
     if http2 {
         let mut connection = pin!(http2_builder().serve_connection(stream, service));
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => return ended,
-            _ = phase.wait_for(|phase| *phase == Phase::Draining) => connection.as_mut().graceful_shutdown(),
+        if let Some(ended) = before_draining(connection.as_mut(), &mut phase).await {
+            return ended;
         }
+        connection.as_mut().graceful_shutdown();
         return connection.await;
     }
     let connection = http1_builder().serve_connection(stream, service);
     let mut connection = pin!(connection.with_upgrades());
-    tokio::select! {
-        biased;
-        ended = connection.as_mut() => return ended,
-        _ = phase.wait_for(|phase| *phase == Phase::Draining) => connection.as_mut().graceful_shutdown(),
+    if let Some(ended) = before_draining(connection.as_mut(), &mut phase).await {
+        return ended;
     }
+    connection.as_mut().graceful_shutdown();
     connection.await
+}
+
+/// How a connection ended; `None` if draining begins before.
+async fn before_draining<C: Future>(
+    mut connection: Pin<&mut C>,
+    phase: &mut watch::Receiver<Phase>,
+) -> Option<C::Output> {
+    let seen = phase.clone();
+    let mut draining = pin!(phase.wait_for(|phase| *phase == Phase::Draining));
+    let mut asked = false;
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        // Once asked it wakes this task: asking at each wake would cost every request.
+        if asked && !seen.has_changed().unwrap_or(true) {
+            return Poll::Pending;
+        }
+        asked = true;
+        draining.as_mut().poll(cx).map(|_| None)
+    })
+    .await
 }
 
 /// Whether a client that speaks without TLS begins with HTTP/2 (prior knowledge); `None` if it goes, or
