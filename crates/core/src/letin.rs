@@ -179,12 +179,28 @@ impl Door {
     fn client(&self, shown: &[u8]) -> Option<ClientId> {
         let mut found = None;
         for (at, token) in self.tokens.iter().enumerate() {
-            if token.text.expose_secret().as_bytes().ct_eq(shown).into() {
+            if is_same(token.text.expose_secret().as_bytes(), shown) {
                 found = u32::try_from(at).ok().map(ClientId);
             }
         }
         found
     }
+}
+
+/// Compares eight bytes at a time, since a team has many tokens.
+fn is_same(token: &[u8], shown: &[u8]) -> bool {
+    if token.len() != shown.len() {
+        return false;
+    }
+    let (words, rest) = token.as_chunks::<8>();
+    let (shown_words, shown_rest) = shown.as_chunks::<8>();
+    words
+        .iter()
+        .zip(shown_words)
+        .fold(rest.ct_eq(shown_rest), |same, (a, b)| {
+            same & u64::from_ne_bytes(*a).ct_eq(&u64::from_ne_bytes(*b))
+        })
+        .into()
 }
 
 /// Whether a header may hold a credential of the client's: Google answers two with 400, and none of

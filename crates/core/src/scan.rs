@@ -113,20 +113,17 @@ impl Default for Scanner {
 impl Scanner {
     /// Reads the next piece of the body.
     pub fn feed(&mut self, piece: &[u8]) {
-        let mut at = 0;
+        if self.place == Place::Done {
+            return;
+        }
         // Where the bytes begin that the current turn's hash has not had yet.
         let mut unhashed = 0;
+        // A string may go on from the piece before.
+        let mut at = self.strings(piece, 0, &mut unhashed);
         while let Some(&byte) = piece.get(at) {
-            match self.place {
-                Place::Done => return,
-                Place::String { key, escaped } => {
-                    at = self.string(piece, at, key, escaped, &mut unhashed);
-                    continue;
-                }
-                Place::Key | Place::Value => {}
-            }
+            at += 1;
             match byte {
-                b'"' => match short_string(piece.get(at + 1..).unwrap_or_default()) {
+                b'"' => match short_string(piece.get(at..).unwrap_or_default()) {
                     // As nearly all are: plain, short and all here.
                     Some(text) => {
                         let key = self.place == Place::Key;
@@ -137,18 +134,24 @@ impl Scanner {
                         }
                         at += text.len() + 1;
                     }
-                    None => self.string_begins(),
-                },
-                b'{' | b'[' => {
-                    if self.open(byte == b'{') == Turn::Begins {
-                        unhashed = at;
+                    None => {
+                        self.string_begins();
+                        at = self.strings(piece, at, &mut unhashed);
                     }
-                }
+                },
+                b'{' | b'[' => match self.open(byte == b'{') {
+                    Turn::Begins => unhashed = at - 1,
+                    Turn::GoesOn => {}
+                    Turn::Ends => return,
+                },
                 b'}' | b']' => {
                     if self.close() == Turn::Ends {
-                        let turn = piece.get(unhashed..=at).unwrap_or_default();
+                        let turn = piece.get(unhashed..at).unwrap_or_default();
                         self.turns.hash.update(turn);
                         self.turn_ends();
+                    }
+                    if self.place == Place::Done {
+                        return;
                     }
                 }
                 b',' => self.comma(),
@@ -158,13 +161,22 @@ impl Scanner {
                 }
                 _ => {}
             }
-            at += 1;
         }
         if self.turns.hashing && unhashed < piece.len() {
             self.turns
                 .hash
                 .update(piece.get(unhashed..).unwrap_or_default());
         }
+    }
+
+    /// Reads from `at` to behind the string that it stands in, if it does, and says where that is.
+    fn strings(&mut self, piece: &[u8], mut at: usize, unhashed: &mut usize) -> usize {
+        while let Place::String { key, escaped } = self.place
+            && at < piece.len()
+        {
+            at = self.string(piece, at, key, escaped, unhashed);
+        }
+        at
     }
 
     /// What was found so far; after the last piece, what the body holds.
@@ -245,7 +257,7 @@ impl Scanner {
     fn open(&mut self, object: bool) -> Turn {
         if self.depth == 0 && !object || self.depth + 1 >= MAX_DEPTH {
             self.place = Place::Done;
-            return Turn::GoesOn;
+            return Turn::Ends;
         }
         let begins = self.section == Section::Turns && self.depth == 2 && object;
         if begins {

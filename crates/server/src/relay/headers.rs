@@ -18,14 +18,17 @@ pub(crate) fn for_google(
     upgrade: bool,
 ) {
     let mut gone = Vec::new();
-    let mut has_length = false;
+    let (mut has_length, mut has_key) = (false, false);
     for name in headers.keys() {
-        if *name == header::CONNECTION {
+        if *name == API_KEY {
+            // Its value makes way for the attempt's key.
+            has_key = true;
+        } else if *name == header::CONNECTION {
             named_by_connection(headers, upgrade, &mut gone);
             gone.push(header::CONNECTION);
         } else if *name == header::CONTENT_LENGTH {
             has_length = true;
-        } else if *name != API_KEY && letin::is_credential(name)
+        } else if letin::is_credential(name)
             || is_hop_by_hop(name) && !(upgrade && *name == header::UPGRADE)
             || *name == header::EXPECT
         {
@@ -45,7 +48,9 @@ pub(crate) fn for_google(
     }
     headers.insert(header::HOST, host.clone());
     headers.insert(header::ACCEPT_ENCODING, IDENTITY);
-    headers.insert(API_KEY, HeaderValue::from_static(""));
+    if !has_key {
+        headers.insert(API_KEY, HeaderValue::from_static(""));
+    }
     if upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
@@ -131,9 +136,12 @@ const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gemini_relay_core::relay::Relay;
+    use gemini_relay_core::{KeySpec, KeyText, Settings};
 
     const HOST: HeaderValue = HeaderValue::from_static("google.example");
 
+    /// As the first attempt would send them.
     fn cleaned(pairs: &[(&'static str, &'static str)], length: Option<u64>) -> Vec<String> {
         let mut headers: HeaderMap = pairs
             .iter()
@@ -145,6 +153,10 @@ mod tests {
             })
             .collect();
         for_google(&mut headers, &HOST, length, false);
+        let spec = KeySpec::bare(KeyText::new("made-up-key").unwrap());
+        let relay = Relay::new(&[spec], Settings::default(), 0, 0, 0);
+        let key = relay.pool().keys().next().unwrap();
+        put_key(&mut headers, key, Carrier::ApiKeyHeader);
         let mut lines: Vec<String> = headers
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
@@ -156,7 +168,7 @@ mod tests {
     const ALWAYS: [&str; 3] = [
         "accept-encoding: identity",
         "host: google.example",
-        "x-goog-api-key: ",
+        "x-goog-api-key: made-up-key",
     ];
 
     #[test]

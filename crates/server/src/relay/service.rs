@@ -109,9 +109,10 @@ async fn exchange(
     head: &mut Parts,
     body: Incoming,
 ) -> Response<Answer> {
-    let upgrade = tunnel::asked(&head.headers)
-        .then(|| head.extensions.remove::<OnUpgrade>())
-        .flatten();
+    let upgrade = head
+        .extensions
+        .remove::<OnUpgrade>()
+        .filter(|_| tunnel::asked(&head.headers));
     let (kept, idle) = (shared.config.replay_limit, shared.config.body_timeout);
     let length = body.size_hint().exact();
     let source = Source::new(body, kept, idle, &shared.budget);
