@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     if asked.write {
         report::write(&text)?;
     }
-    found.judge(asked.gate)
+    found.judge()
 }
 
 /// The programs that are measured, and that measure.
