@@ -31,7 +31,16 @@ impl Surface {
         }
     }
 
-    pub(crate) const COUNT: usize = 5;
+    /// Every surface, each in its place.
+    pub const ALL: [Self; 5] = [
+        Self::Gemini,
+        Self::OpenAi,
+        Self::Interactions,
+        Self::Upload,
+        Self::Live,
+    ];
+
+    pub(crate) const COUNT: usize = Self::ALL.len();
 
     pub(crate) const fn index(self) -> usize {
         self as usize
@@ -60,6 +69,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Generate,
+        Self::Grounded,
+        Self::Batch,
+        Self::Embed,
+        Self::Count,
+        Self::Live,
+        Self::Media,
+        Self::Other,
+    ];
+
     /// The name in logs and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
