@@ -113,6 +113,18 @@ impl Kinds {
         Self(1 << kind as u8)
     }
 
+    /// One bit each, for what is written down.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From [`bits`](Self::bits).
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
     /// Whether `kind` is among them.
     #[must_use]
     pub const fn contains(self, kind: Kind) -> bool {

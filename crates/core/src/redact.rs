@@ -59,6 +59,49 @@ pub fn cover(piece: &[u8], key: &KeyText) -> Option<Vec<u8>> {
     out
 }
 
+/// A key that Google quotes inside an answer that is already on its way, covered piece by piece. A piece
+/// that ends in what may be the key's beginning keeps that end back until the next one comes.
+#[derive(Debug)]
+pub struct Veil {
+    key: KeyText,
+    kept_back: Vec<u8>,
+}
+
+impl Veil {
+    /// A veil over this key.
+    #[must_use]
+    pub const fn new(key: KeyText) -> Self {
+        Self {
+            key,
+            kept_back: Vec::new(),
+        }
+    }
+
+    /// What is to be passed on in place of this piece; `None`: the piece itself.
+    pub fn over(&mut self, piece: &[u8]) -> Option<Vec<u8>> {
+        if self.kept_back.is_empty()
+            && may_begin(piece, &self.key) == 0
+            && cover(piece, &self.key).is_none()
+        {
+            return None;
+        }
+        let mut both = std::mem::take(&mut self.kept_back);
+        both.extend_from_slice(piece);
+        if let Some(covered) = cover(&both, &self.key) {
+            both = covered;
+        }
+        let open = may_begin(&both, &self.key);
+        self.kept_back = both.split_off(both.len() - open);
+        Some(both)
+    }
+
+    /// What was kept back, at the end.
+    pub fn rest(&mut self) -> Option<Vec<u8>> {
+        let rest = std::mem::take(&mut self.kept_back);
+        (!rest.is_empty()).then_some(rest)
+    }
+}
+
 /// How many bytes at the end of `piece` may be the beginning of the key: they must not be passed on
 /// before it is seen what follows.
 #[must_use]
@@ -160,6 +203,22 @@ const MASK: &[u8] = b"[key]";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_veil_covers_a_key_however_the_answer_is_cut_into_pieces() {
+        let key = "made-up-key-made-up-kex";
+        let text = format!("made-up-key-made {key}{key} made-up-key-made-up-ke");
+        let covered = text.replace(key, &"*".repeat(key.len()));
+        for size in 1..text.len() {
+            let mut veil = Veil::new(KeyText::new(key).unwrap());
+            let mut out = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                out.extend(veil.over(piece).unwrap_or_else(|| piece.to_vec()));
+            }
+            out.extend(veil.rest().unwrap_or_default());
+            assert_eq!(String::from_utf8(out).unwrap(), covered, "pieces of {size}");
+        }
+    }
 
     #[test]
     fn a_quoted_key_is_taken_out_in_every_form() {

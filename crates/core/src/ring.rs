@@ -230,13 +230,7 @@ impl Ring {
         })
     }
 
-    fn this_key(
-        &mut self,
-        known: &Known,
-        key: usize,
-        want: &Want<'_>,
-        now: Time,
-    ) -> Option<Pick> {
+    fn this_key(&mut self, known: &Known, key: usize, want: &Want<'_>, now: Time) -> Option<Pick> {
         let entry = known.keys.get(key)?;
         let (group, project) = (u32::try_from(entry.group).ok()?, entry.project);
         if want.tried_keys.contains(&key) || want.tried_projects.contains(&project) {
