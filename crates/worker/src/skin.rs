@@ -202,6 +202,16 @@ impl Pool {
     }
 }
 
+/// What is wrong with a list of keys, without a word of it; nothing if it is right. For `update-keys`.
+#[wasm_bindgen]
+pub fn wrong_with(list: &[u8]) -> Option<String> {
+    match gemini_relay_core::keylist::parse(list) {
+        Ok(list) if list.entries.is_empty() => Some("it has no keys".to_owned()),
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -224,7 +224,7 @@ impl Engine {
             && let Some(facts) = &exchange.facts
             && matches!(outcome, Outcome::Refused { status: 400, .. })
             && judge(facts, outcome, now).meaning == Meaning::Location
-            && self.from_elsewhere(handle, now)
+            && self.go_elsewhere(handle, now)
         {
             return self.send(handle, attempt, now);
         }
@@ -391,7 +391,7 @@ impl Engine {
     }
 
     /// Goes on from the next configured region, if there is one that this request has not tried.
-    fn from_elsewhere(&mut self, handle: u32, now: Time) -> bool {
+    fn go_elsewhere(&mut self, handle: u32, now: Time) -> bool {
         let count = self.config.regions.len();
         let current = self.region(now).and(self.egress).map(|(at, _)| at);
         let Some(exchange) = self.exchange(handle) else {

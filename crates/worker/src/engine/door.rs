@@ -258,6 +258,5 @@ fn names_the_client(headers: &mut HeaderMap) {
     }
 }
 
-/// What of a body is looked into. Past it what was found so far decides: reading ten times as much would
-/// cost more than the ten milliseconds that a request may take on the free plan.
-const MOST_SHOWN: usize = 4_000_000;
+/// What of a body is handed over to be looked into: copying it costs too.
+const MOST_SHOWN: usize = 5_000_000;

@@ -317,6 +317,23 @@ fn bodies_have_a_limit_in_all_which_is_given_back() {
 }
 
 #[test]
+fn of_a_large_body_only_so_much_is_read_as_it_may_cost() {
+    let mut stand = Stand::new("");
+    let mut ask = |parts: &str| {
+        let handle = stand.begin("/v1beta/interactions");
+        let body = format!(r#"{{"input":[{parts}],"model":"gemini-2.5-pro"}}"#);
+        match stand.engine.body(handle, body.as_bytes(), 0, true, NOW) {
+            Said::Ask(ask) => wire::read_ask(&ask).unwrap().0.model,
+            said => panic!("{said:?}"),
+        }
+    };
+    let picture = format!("\"{}\"", "A".repeat(4_500_000));
+    assert_eq!(ask(&picture).as_deref(), Some("gemini-2.5-pro"));
+    let text = format!("\"{}\"", "\\n\\n".repeat(1_000_000));
+    assert_eq!(ask(&text), None);
+}
+
+#[test]
 fn requests_that_are_over_leave_nothing_behind() {
     let mut stand = Stand::new("");
     for at in 0..100 {
