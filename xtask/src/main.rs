@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         "soak" => ci::soak(),
         "clients" => clients::clients(rest),
         "deploy" => deploy::check(ci::root()),
+        "bench" if rest == ["worker"] => worker::bench(),
         "bench" => bench::run(rest),
         "help" | "-h" | "--help" => {
             say!("{HELP}");
@@ -53,5 +54,6 @@ const HELP: &str = "usage: cargo xtask TASK
             the Worker as a folder that `npx wrangler deploy` takes
   wasm      core's tests on wasm32
   ci        format, clippy, dependencies, wasm32, every test, instruction counts
-  bench     the relay beside nginx; `bench gate` for the instruction counts alone
+  bench     the relay beside nginx; `bench gate` for the instruction counts alone,
+            `bench worker` for the Worker beside the same calls in JavaScript
   soak      the loops that ci runs short, whole";

@@ -1,8 +1,8 @@
 //! The Worker: built into a folder that needs nothing more than Node to be deployed, and tested on the
 //! real workerd.
 //!
-//! Who deploys has no Rust, so everything is built here: the WebAssembly, its JavaScript, the glue and
-//! `wrangler.toml`, side by side.
+//! Who deploys has no Rust, so everything is built here: the WebAssembly, its JavaScript, the glue,
+//! `wrangler.toml` and what puts keys into KV, side by side.
 
 use crate::ci::{cargo, root, wasm_command};
 use crate::say::say;
@@ -30,10 +30,11 @@ pub(crate) fn dist() -> Result<PathBuf, String> {
             .arg(&wasm),
     )?;
     let worker = root().join("crates/worker");
-    let glue = files(&worker.join("glue"))?;
-    for file in glue.iter().chain(&[worker.join("wrangler.toml")]) {
+    let mut parts = files(&worker.join("glue"))?;
+    parts.extend(files(&worker.join("deploy"))?);
+    for file in parts {
         let name = file.file_name().unwrap_or_default();
-        fs::copy(file, out.join(name)).map_err(|error| format!("{}: {error}", file.display()))?;
+        fs::copy(&file, out.join(name)).map_err(|error| format!("{}: {error}", file.display()))?;
     }
     say!("the Worker is in {}", out.display());
     Ok(out)
@@ -63,6 +64,18 @@ pub(crate) fn test() -> Result<(), String> {
         .arg(&tests)
         .env("GEMINI_RELAY_WORKER_DIST", &out);
     setup::run(&mut own)
+}
+
+/// CPU of workerd a request, beside the same calls in JavaScript.
+pub(crate) fn bench() -> Result<(), String> {
+    let out = dist()?;
+    let tests = root().join("crates/worker/tests");
+    setup::node(&tests)?;
+    setup::run(
+        Command::new("node")
+            .arg(tests.join("bench/bench.mjs"))
+            .arg(&out),
+    )
 }
 
 /// The program that makes the JavaScript beside the WebAssembly: exactly the version of the library.

@@ -204,7 +204,7 @@ impl Pool {
 
 /// What is wrong with a list of keys, without a word of it; nothing if it is right. For `update-keys`.
 #[wasm_bindgen]
-pub fn wrong_with(list: &[u8]) -> Option<String> {
+pub(crate) fn wrong_with(list: &[u8]) -> Option<String> {
     match gemini_relay_core::keylist::parse(list) {
         Ok(list) if list.entries.is_empty() => Some("it has no keys".to_owned()),
         Ok(_) => None,
