@@ -1,5 +1,10 @@
 //! The skin towards JavaScript: numbers, texts and bytes in, one text out.
 
+#![expect(
+    unreachable_pub,
+    reason = "what wasm-bindgen exports must be public, whatever module it is in"
+)]
+
 use crate::engine::{End, Engine, Failure, Shown};
 use crate::object::PoolObject;
 use gemini_relay_core::Time;
@@ -204,7 +209,7 @@ impl Pool {
 
 /// What is wrong with a list of keys, without a word of it; nothing if it is right. For `update-keys`.
 #[wasm_bindgen]
-pub(crate) fn wrong_with(list: &[u8]) -> Option<String> {
+pub fn wrong_with(list: &[u8]) -> Option<String> {
     match gemini_relay_core::keylist::parse(list) {
         Ok(list) if list.entries.is_empty() => Some("it has no keys".to_owned()),
         Ok(_) => None,
