@@ -1,8 +1,9 @@
 //! Keys: their text, which nothing can print, and what else is said of them.
 //!
 //! A key's text leaves this type in one place, [`KeyText::expose`], whose callers are few enough to
-//! read: the header sent to Google, the redaction of Google's answers, an explicit export. `Debug`
-//! prints nothing of it, there is no `Display`, and the memory is wiped when the key is dropped.
+//! read: what a pool gets ready to send it and to find it quoted ([`KeyInfo`](crate::pool::KeyInfo)), the
+//! redaction of Google's errors, an explicit export. `Debug` prints nothing of it, there is no `Display`, and
+//! the memory is wiped when the key is dropped.
 //!
 //! A key is opaque: nothing here looks at how it begins (`AIza`, `AQ.`), since Google is changing
 //! that and an unknown kind of key must work the day it appears.
@@ -13,11 +14,7 @@ use std::fmt;
 
 /// The text of one API key.
 #[derive(Clone)]
-pub struct KeyText {
-    text: SecretString,
-    /// Where its rarest letter stands.
-    rarest: usize,
-}
+pub struct KeyText(SecretString);
 
 impl KeyText {
     /// Takes the text as given; white space around it is not part of it.
@@ -36,24 +33,13 @@ impl KeyText {
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(KeyTextError::NotAHeaderValue);
         }
-        let rarest = text.bytes().enumerate().min_by_key(|(_, b)| commonness(*b));
-        Ok(Self {
-            text: SecretString::from(text),
-            rarest: rarest.map_or(0, |(at, _)| at),
-        })
+        Ok(Self(SecretString::from(text)))
     }
 
     /// The text itself, for the upstream request and for redaction.
     #[must_use]
     pub fn expose(&self) -> &str {
-        self.text.expose_secret()
-    }
-
-    /// The letter of it that answers have the least of, and how many stand before it: what to look for
-    /// first where many answers are looked through for the key.
-    pub(crate) fn rarest(&self) -> (u8, usize) {
-        let letter = self.expose().as_bytes().get(self.rarest);
-        (letter.copied().unwrap_or(0), self.rarest)
+        self.0.expose_secret()
     }
 
     /// What names this key everywhere: in events, on other nodes, after a reload.
@@ -159,17 +145,6 @@ impl KeySpec {
             enabled: true,
             models: Vec::new(),
         }
-    }
-}
-
-/// How common a letter is in what models write and in the JSON around it. Roughly: a wrong guess costs a
-/// comparison.
-const fn commonness(letter: u8) -> u8 {
-    match letter {
-        b'Q' | b'X' | b'Z' | b'J' | b'V' | b'K' | b'W' | b'Y' | b'~' => 0,
-        b'A'..=b'Z' | b'_' | b'q' | b'j' | b'z' | b'x' => 1,
-        b'0'..=b'9' | b'k' | b'v' | b'w' | b'y' | b'+' | b'=' => 2,
-        _ => 3,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod google_error;
 pub mod head;
 pub mod headers;
 pub mod hop;
+pub mod host;
 pub mod key;
 pub mod keylist;
 pub mod letin;
@@ -30,6 +31,7 @@ pub mod settings;
 mod storm;
 pub mod time;
 pub mod value;
+pub mod veil;
 pub mod verdict;
 pub mod watch;
 

@@ -5,6 +5,8 @@
 //! and with JSON's escapes; and whatever follows `api_key:`, in case it is quoted some other way.
 
 use crate::key::KeyText;
+use memchr::memmem::Finder;
+use std::fmt;
 
 /// `body` without the keys' texts; `None` if there was nothing to take out.
 #[must_use]
@@ -35,90 +37,61 @@ pub fn redact(body: &[u8], keys: &[&KeyText]) -> Option<Vec<u8>> {
     without_named_keys(current).or(out)
 }
 
-/// A piece of an answer that passes by, with the key covered by as many asterisks, so that no length
-/// changes; `None` if it is not there.
-#[must_use]
-pub fn cover(piece: &[u8], key: &KeyText) -> Option<Vec<u8>> {
-    let text = key.expose().as_bytes();
-    // Getting a substring search ready costs more than to look for one rare letter in a whole event.
-    let (letter, before) = key.rarest();
-    let mut out: Option<Vec<u8>> = None;
-    for at in memchr::memchr_iter(letter, piece) {
-        let start = at.checked_sub(before);
-        let Some(start) = start.filter(|start| {
-            let here = piece.get(*start..).unwrap_or_default();
-            here.first() == text.first() && here.starts_with(text)
-        }) else {
-            continue;
-        };
-        let out = out.get_or_insert_with(|| piece.to_vec());
-        if let Some(quoted) = out.get_mut(start..start + text.len()) {
-            quoted.fill(b'*');
-        }
+/// One key, ready to be looked for in all that passes by: getting a search ready costs more than the search.
+#[derive(Clone)]
+pub struct Quoted(Finder<'static>);
+
+impl Quoted {
+    pub(crate) fn new(key: &KeyText) -> Self {
+        Self(Finder::new(key.expose()).into_owned())
     }
-    out
-}
 
-/// A key that Google quotes inside an answer that is already on its way, covered piece by piece. A piece
-/// that ends in what may be the key's beginning keeps that end back until the next one comes.
-#[derive(Debug)]
-pub struct Veil {
-    key: KeyText,
-    kept_back: Vec<u8>,
-}
-
-impl Veil {
-    /// A veil over this key.
+    /// Whether the key stands in it.
     #[must_use]
-    pub const fn new(key: KeyText) -> Self {
-        Self {
-            key,
-            kept_back: Vec::new(),
-        }
+    pub fn is_in(&self, value: &[u8]) -> bool {
+        value.len() >= self.0.needle().len() && self.0.find(value).is_some()
     }
 
-    /// What is to be passed on in place of this piece; `None`: the piece itself.
-    pub fn over(&mut self, piece: &[u8]) -> Option<Vec<u8>> {
-        if self.kept_back.is_empty()
-            && may_begin(piece, &self.key) == 0
-            && cover(piece, &self.key).is_none()
-        {
-            return None;
+    /// A piece of an answer with the key covered by as many asterisks, so that no length changes; `None` if
+    /// it is not there.
+    #[must_use]
+    pub fn cover(&self, piece: &[u8]) -> Option<Vec<u8>> {
+        let first = self.0.find(piece)?;
+        let length = self.0.needle().len();
+        let mut out = piece.to_vec();
+        let rest = piece.get(first..).unwrap_or_default();
+        for at in self.0.find_iter(rest) {
+            if let Some(quoted) = out.get_mut(first + at..first + at + length) {
+                quoted.fill(b'*');
+            }
         }
-        let mut both = std::mem::take(&mut self.kept_back);
-        both.extend_from_slice(piece);
-        if let Some(covered) = cover(&both, &self.key) {
-            both = covered;
-        }
-        let open = may_begin(&both, &self.key);
-        self.kept_back = both.split_off(both.len() - open);
-        Some(both)
+        Some(out)
     }
 
-    /// What was kept back, at the end.
-    pub fn rest(&mut self) -> Option<Vec<u8>> {
-        let rest = std::mem::take(&mut self.kept_back);
-        (!rest.is_empty()).then_some(rest)
+    /// How many bytes at the end of `piece` may be the beginning of the key: they must not be passed on
+    /// before it is seen what follows.
+    #[must_use]
+    pub fn may_begin(&self, piece: &[u8]) -> usize {
+        // Events end in a line break, which no key has in it.
+        if !piece.last().is_some_and(u8::is_ascii_graphic) {
+            return 0;
+        }
+        let text = self.0.needle();
+        let Some(first) = text.first() else { return 0 };
+        let end = piece
+            .get((piece.len() + 1).saturating_sub(text.len())..)
+            .unwrap_or_default();
+        memchr::memchr_iter(*first, end)
+            .map(|at| end.get(at..).unwrap_or_default())
+            .find(|start| text.starts_with(start))
+            .map_or(0, <[u8]>::len)
     }
 }
 
-/// How many bytes at the end of `piece` may be the beginning of the key: they must not be passed on
-/// before it is seen what follows.
-#[must_use]
-pub fn may_begin(piece: &[u8], key: &KeyText) -> usize {
-    // Events end in a line break, which no key has in it.
-    if !piece.last().is_some_and(u8::is_ascii_graphic) {
-        return 0;
+impl fmt::Debug for Quoted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[key]")
     }
-    let text = key.expose().as_bytes();
-    let Some(first) = text.first() else { return 0 };
-    let end = piece
-        .get((piece.len() + 1).saturating_sub(text.len())..)
-        .unwrap_or_default();
-    memchr::memchr_iter(*first, end)
-        .map(|at| end.get(at..).unwrap_or_default())
-        .find(|start| text.starts_with(start))
-        .map_or(0, <[u8]>::len)
 }
 
 /// The text with `\\u0041` written as `A`, for printable ASCII that means nothing in JSON; `None` if there is
@@ -205,22 +178,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_veil_covers_a_key_however_the_answer_is_cut_into_pieces() {
-        let key = "made-up-key-made-up-kex";
-        let text = format!("made-up-key-made {key}{key} made-up-key-made-up-ke");
-        let covered = text.replace(key, &"*".repeat(key.len()));
-        for size in 1..text.len() {
-            let mut veil = Veil::new(KeyText::new(key).unwrap());
-            let mut out = Vec::new();
-            for piece in text.as_bytes().chunks(size) {
-                out.extend(veil.over(piece).unwrap_or_else(|| piece.to_vec()));
-            }
-            out.extend(veil.rest().unwrap_or_default());
-            assert_eq!(String::from_utf8(out).unwrap(), covered, "pieces of {size}");
-        }
-    }
-
-    #[test]
     fn a_quoted_key_is_taken_out_in_every_form() {
         let key = KeyText::new("made/up+key").unwrap();
         let body = br#"{"a":"api_key:made/up+key","b":"made\/up+key","c":"?key=made%2Fup%2Bkey","d":"made/up+key"}"#;
@@ -235,9 +192,11 @@ mod tests {
     #[test]
     fn a_key_that_passes_by_is_covered_without_changing_a_length() {
         let key = KeyText::new("made-up-made-us").unwrap();
-        let covered = cover(b"<made-up-made-us,made-up-made-us>", &key).unwrap();
+        let covered = Quoted::new(&key)
+            .cover(b"<made-up-made-us,made-up-made-us>")
+            .unwrap();
         assert_eq!(covered, b"<***************,***************>");
-        assert_eq!(cover(b"made-up-made-up", &key), None);
+        assert_eq!(Quoted::new(&key).cover(b"made-up-made-up"), None);
     }
 
     #[test]
@@ -251,10 +210,10 @@ mod tests {
             "made-up-X",
             "X-made-up",
         ] {
-            let key = KeyText::new(text).unwrap();
+            let key = Quoted::new(&KeyText::new(text).unwrap());
             for padding in ["", "x", "X-made", "AQ.made_u", "~~~~~~~~~~~~"] {
                 let piece = format!("{padding}{text}{padding}");
-                let covered = cover(piece.as_bytes(), &key).unwrap();
+                let covered = key.cover(piece.as_bytes()).unwrap();
                 let expected = piece.replace(text, &"*".repeat(text.len()));
                 assert_eq!(String::from_utf8(covered).unwrap(), expected, "{text}");
             }
@@ -272,7 +231,7 @@ mod tests {
             (b"made-up-made-us", 0),
             (b"made-up-\n", 0),
         ] {
-            assert_eq!(may_begin(piece, &key), bytes, "{piece:?}");
+            assert_eq!(Quoted::new(&key).may_begin(piece), bytes, "{piece:?}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! to Google, so that the way of a request never leaves its core. What they share is in
 //! [`shared`]. The main thread watches the time and the signals.
 
+mod alarm;
 mod answer;
 mod body;
 mod clock;

@@ -2,6 +2,7 @@
 
 use super::{Carrier, ProjectId};
 use crate::key::{KeyId, KeySpec, KeyText};
+use crate::redact::Quoted;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub struct KeyInfo {
     /// Its project's identity.
     pub project_id: ProjectId,
     headers: Headers,
+    quoted: Quoted,
 }
 
 /// Made once, since every request needs them.
@@ -39,6 +41,7 @@ impl KeyInfo {
             project: project.map_or_else(|| Arc::clone(&label), Arc::from),
             project_id,
             headers: Headers::new(&spec.text, &label),
+            quoted: Quoted::new(&spec.text),
             label,
         }
     }
@@ -50,6 +53,12 @@ impl KeyInfo {
             Carrier::ApiKeyHeader => (API_KEY, &self.headers.api_key),
             Carrier::Bearer => (AUTHORIZATION, &self.headers.bearer),
         }
+    }
+
+    /// What finds the key where Google quotes it.
+    #[must_use]
+    pub const fn quoted(&self) -> &Quoted {
+        &self.quoted
     }
 
     /// The label for answers; what is not plain ASCII in it is percent-encoded.

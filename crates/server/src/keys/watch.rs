@@ -241,6 +241,20 @@ mod tests {
     use super::*;
     use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
 
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_signal_while_a_change_settles_is_answered_together_with_it() {
+        let mut hangup = Hangup::new();
+        let (events, mut changed) = mpsc::channel(1);
+        events.send(()).await.unwrap();
+        assert!(!quiet(&mut changed, &mut hangup).await);
+        let this = std::process::id().to_string();
+        let mut kill = std::process::Command::new("kill");
+        assert!(kill.args(["-HUP", &this]).status().unwrap().success());
+        events.send(()).await.unwrap();
+        assert!(quiet(&mut changed, &mut hangup).await);
+    }
+
     #[test]
     fn only_the_files_own_names_and_swapped_folders_concern_the_keys() {
         let names = HashSet::from([OsString::from("gemini.keys")]);

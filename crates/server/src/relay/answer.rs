@@ -7,6 +7,7 @@
 //! A stream that breaks, goes silent past the limit, or stops without having said that it was at its
 //! end, is broken for the client too: the body ends in an error, and hyper cuts the connection.
 
+use super::alarm::Alarm;
 use super::coming::Coming;
 use super::exchange::Good;
 use super::record::{Ending, Record};
@@ -17,13 +18,11 @@ use bytes::Bytes;
 use gemini_relay_core::relay::RequestId;
 use gemini_relay_core::watch::Watch;
 use http_body::{Body, Frame, SizeHint};
-use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::time::Sleep;
 
 /// The relay's end of a request, from the moment it was let in until nothing more is done for it.
 pub(crate) struct Ticket {
@@ -81,7 +80,7 @@ pub(crate) enum Answer {
 /// An answer that passes through.
 pub(crate) struct Passing {
     /// What was looked at before it was passed on.
-    held: VecDeque<Bytes>,
+    held: smallvec::IntoIter<[Bytes; 1]>,
     coming: Coming,
     /// Until the answer was read to its end.
     lease: Option<Lease>,
@@ -90,9 +89,10 @@ pub(crate) struct Passing {
     /// Whether it must say that it is at its end.
     must_end: bool,
     idle: Duration,
-    /// Made when the answer first pauses.
-    timer: Option<Pin<Box<Sleep>>>,
-    timer_at: Instant,
+    /// When the last piece came.
+    last: Instant,
+    /// Set when the answer first pauses.
+    alarm: Option<Alarm>,
     veil: Option<Veil>,
     ticket: Ticket,
 }
@@ -135,7 +135,7 @@ impl Answer {
         let held: u64 = good.held.iter().map(|piece| piece.len() as u64).sum();
         let size = good.coming.size_hint().exact();
         let mut passing = Box::new(Passing {
-            held: good.held,
+            held: good.held.into_iter(),
             coming: good.coming,
             lease: Some(good.lease),
             size: size.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + held)),
@@ -146,8 +146,8 @@ impl Answer {
             },
             must_end,
             idle,
-            timer: None,
-            timer_at: Instant::now(),
+            last: Instant::now(),
+            alarm: None,
             veil: ticket.record.key.clone().map(Veil::new),
             ticket,
         });
@@ -213,7 +213,7 @@ impl Passing {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        while let Some(piece) = self.held.pop_front() {
+        while let Some(piece) = self.held.next() {
             if let Some(frame) = self.pass(piece) {
                 return Poll::Ready(Some(Ok(frame)));
             }
@@ -221,7 +221,7 @@ impl Passing {
         loop {
             match Pin::new(&mut self.coming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.timer_at = Instant::now();
+                    self.last = Instant::now();
                     match frame.into_data() {
                         Ok(piece) => {
                             if let Some(frame) = self.pass(piece) {
@@ -239,16 +239,11 @@ impl Passing {
                     };
                 }
                 Poll::Pending => {
-                    // The timer is not moved at every piece, only when it rings.
-                    let due = self.timer_at + self.idle;
-                    let timer = self
-                        .timer
-                        .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
-                    ready!(timer.as_mut().poll(cx));
-                    if Instant::now() >= due {
-                        return self.cut(Broken("idle"));
-                    }
-                    timer.as_mut().reset(due.into());
+                    let due = self.last + self.idle;
+                    let alarm = self.alarm.get_or_insert_with(|| Alarm::at(due));
+                    alarm.put_off(due);
+                    ready!(alarm.poll(cx));
+                    return self.cut(Broken("idle"));
                 }
             }
         }

@@ -12,6 +12,7 @@
 //! two pieces has a limit too, after which the body is broken; only the time is counted in which somebody
 //! waits for the client, not the time in which Google takes nothing.
 
+use super::alarm::Alarm;
 use bytes::Bytes;
 use gemini_relay_core::scan::Scanner;
 use http_body::{Body, Frame, SizeHint};
@@ -23,7 +24,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::time::Sleep;
 
 /// What all bodies together may keep.
 #[derive(Debug)]
@@ -84,10 +84,8 @@ struct State {
     stalled: bool,
     /// The longest that the client may be waited for.
     idle: Duration,
-    /// Since when it is.
-    waiting: Option<Instant>,
-    /// Made when the body first pauses, and moved only when it rings.
-    timer: Option<Pin<Box<Sleep>>>,
+    /// While it is.
+    waiting: Option<Alarm>,
     total: u64,
     declared: Option<u64>,
 }
@@ -115,7 +113,6 @@ impl Source {
             stalled: false,
             idle,
             waiting: None,
-            timer: None,
             total: 0,
             declared,
         })))
@@ -189,10 +186,10 @@ impl Source {
 impl State {
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
-            let Some(incoming) = &mut self.incoming else {
+            let Some(incoming) = self.incoming.as_mut().filter(|_| !self.whole) else {
                 return Poll::Ready(None);
             };
-            let Poll::Ready(read) = Pin::new(incoming).poll_frame(cx) else {
+            let Poll::Ready(read) = Pin::new(&mut *incoming).poll_frame(cx) else {
                 ready!(self.poll_stalled(cx));
                 self.broken = true;
                 self.stalled = true;
@@ -207,6 +204,9 @@ impl State {
                         && !piece.is_empty()
                     {
                         self.total += piece.len() as u64;
+                        // Of a body of known length nobody need be asked whether that was all. (It is not let
+                        // go yet: that would wake its connection for nothing.)
+                        self.whole = incoming.is_end_stream();
                         return Poll::Ready(Some(Ok(piece)));
                     }
                 }
@@ -226,17 +226,10 @@ impl State {
 
     /// Ready when the client was waited for too long.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let due = *self.waiting.get_or_insert_with(Instant::now) + self.idle;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= due {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(due.into());
-        }
+        let idle = self.idle;
+        self.waiting
+            .get_or_insert_with(|| Alarm::at(Instant::now() + idle))
+            .poll(cx)
     }
 
     /// Keeps a piece that was just read, and notices when a limit is passed.

@@ -50,11 +50,11 @@ impl Jump {
         }
     }
 
-    /// Whether the wall clock has jumped since this was last asked. Of several who ask at once, one is
+    /// Whether the wall clock, now at `now`, has jumped since this was last asked. Of several who ask at once, one is
     /// told.
-    pub(crate) fn happened(&self, clock: &Clock) -> bool {
-        let ran = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let ahead = clock.now().as_millis().saturating_sub(ran);
+    pub(crate) fn happened(&self, now: Time, instant: Instant) -> bool {
+        let ran = u64::try_from(instant.duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
+        let ahead = now.as_millis().saturating_sub(ran);
         let before = self.ahead.load(Ordering::Relaxed);
         if ahead.abs_diff(before) <= TOLERANCE {
             // Slewing adds up over days.

@@ -7,8 +7,8 @@ use gemini_relay_core::Surface;
 use gemini_relay_core::letin::Door;
 use gemini_relay_core::refusal::Refusal;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
@@ -17,9 +17,9 @@ pub(crate) fn answer(
     shared: &Shared,
     page: &str,
     peer: SocketAddr,
-    request: &Request<Incoming>,
+    head: &Parts,
 ) -> Response<Answer> {
-    if request.method() != Method::GET && request.method() != Method::HEAD {
+    if head.method != Method::GET && head.method != Method::HEAD {
         return plain(shared, &Refusal::NotFound, Surface::Gemini, false);
     }
     match page {
@@ -30,13 +30,13 @@ pub(crate) fn answer(
         }
         "ready" => text(StatusCode::OK, PLAIN, "ready\n"),
         _ => {
-            if let Some(refusal) = kept_out(shared, peer, request) {
+            if let Some(refusal) = kept_out(shared, peer, head) {
                 return plain(shared, &refusal, Surface::Gemini, false);
             }
             match page {
                 "metrics" => metrics(shared),
                 #[cfg(debug_assertions)]
-                "panic" if std::env::var_os(PANICS).is_some() => panic_with_all(shared, request),
+                "panic" if std::env::var_os(PANICS).is_some() => panic_with_all(shared, head),
                 _ => plain(shared, &Refusal::NotFound, Surface::Gemini, false),
             }
         }
@@ -44,24 +44,21 @@ pub(crate) fn answer(
 }
 
 /// Who may not see the relay's own pages: off loopback a token is needed even where requests need none.
-fn kept_out(shared: &Shared, peer: SocketAddr, request: &Request<Incoming>) -> Option<Refusal> {
+fn kept_out(shared: &Shared, peer: SocketAddr, head: &Parts) -> Option<Refusal> {
     let listens_here = shared
         .config
         .listen
         .iter()
         .all(|l| l.address.ip().is_loopback());
-    let local = listens_here && Door::is_local(peer.ip(), request.headers());
+    let local = listens_here && Door::is_local(peer.ip(), &head.headers);
     match (local, shared.door.has_tokens()) {
         (true, true) => None,
         (false, false) => Some(Refusal::Forbidden(
             "its own pages are shown to others only with a client token, and it has none: see GEMINI_RELAY_TOKENS.",
         )),
         _ => {
-            let path = request
-                .uri()
-                .path_and_query()
-                .map_or("/", |path| path.as_str());
-            shared.door.admit(path, request.headers()).err()
+            let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+            shared.door.admit(path, &head.headers).err()
         }
     }
 }
@@ -82,13 +79,13 @@ fn metrics(shared: &Shared) -> Response<Answer> {
 /// way to make the program panic from outside, and so none to see what a panic shows.
 #[cfg(debug_assertions)]
 #[expect(clippy::panic, reason = "it is what is tested")]
-fn panic_with_all(shared: &Shared, request: &Request<Incoming>) -> Response<Answer> {
+fn panic_with_all(shared: &Shared, head: &Parts) -> Response<Answer> {
     shared.policy(|policy| {
         panic!(
             "asked to: {:?} {:?} {:?}",
             policy.relay,
             (&shared.config, &shared.door),
-            request.uri().path()
+            head.uri.path()
         )
     })
 }

@@ -3,14 +3,14 @@
 use super::shared::Shared;
 use super::worker::Phase;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Runs until nobody holds the other end of `phase` any more.
 pub(crate) async fn run(shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
     loop {
         let now = shared.clock.now();
-        shared.network();
+        shared.network(shared.clock.now(), Instant::now());
         let next = shared.policy(|policy| {
             for id in policy.relay.ready(now) {
                 if let Some(sleeper) = policy.sleepers.remove(&id) {

@@ -4,11 +4,12 @@
 //! of a good answer the beginning, which is held until it is sure that it is one. Either is decompressed
 //! if it came compressed, though plain text was asked for.
 
+use super::alarm::Alarm;
 use super::answer::{Answer, Ticket};
 use super::body::{Replay, Source};
 use super::coming::Coming;
 use super::headers;
-use super::shared::Shared;
+use super::shared::{Shared, Told};
 use super::unpack::unpack;
 use super::upstream::{Lease, SendError, Upstream};
 use bytes::{Bytes, BytesMut};
@@ -17,19 +18,21 @@ use gemini_relay_core::google_error::GoogleError;
 use gemini_relay_core::head::{self, Head};
 use gemini_relay_core::recognise::Recognised;
 use gemini_relay_core::refusal::Refusal;
-use gemini_relay_core::relay::{Attempt, Next, Step};
+use gemini_relay_core::relay::{Attempt, Next};
 use gemini_relay_core::verdict::{Meaning, Outcome};
 use gemini_relay_core::{Facts, KeyText, Kind, Surface, Time, redact};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use std::collections::VecDeque;
+use smallvec::SmallVec;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use tokio::sync::oneshot;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 /// A request that was let in and read as far as policy needs.
 pub(crate) struct Exchange {
@@ -57,7 +60,7 @@ enum Came {
 /// A good answer, and what of its beginning was held.
 pub(crate) struct Good {
     pub(crate) parts: http::response::Parts,
-    pub(crate) held: VecDeque<Bytes>,
+    pub(crate) held: SmallVec<[Bytes; 1]>,
     pub(crate) coming: Coming,
     pub(crate) lease: Lease,
 }
@@ -66,20 +69,31 @@ impl Exchange {
     /// Carries it out.
     pub(crate) async fn run(mut self: Box<Self>, upstream: &Upstream) -> Response<Answer> {
         let shared = Arc::clone(self.ticket.shared());
-        let now = shared.clock.now();
+        let mut now = shared.clock.now();
         let facts = self.facts.clone();
-        let id = shared.policy(|policy| policy.relay.admit(facts, now));
+        let (id, mut told) = shared.policy(|policy| {
+            let id = policy.relay.admit(facts, now);
+            (id, policy.ask(id, now))
+        });
         self.ticket.id = Some(id);
         let mut used: Vec<Attempt> = Vec::new();
         loop {
-            let attempt = match self.step(&shared).await {
-                Ok(attempt) => attempt,
-                Err(refusal) => return self.refuse(&refusal),
+            let attempt = match told {
+                Told::Send(attempt) => attempt,
+                Told::Refuse(refusal) => return self.refuse(&refusal),
+                Told::Wait(sleeping) => {
+                    shared.metrics.waits.inc();
+                    shared.kick.notify_one();
+                    // A dropped sender means that the policy forgot this request: it says so when asked.
+                    let _ = sleeping.await;
+                    now = shared.clock.now();
+                    told = shared.policy(|policy| policy.ask(id, now));
+                    continue;
+                }
             };
-            upstream.renew(shared.network());
-            let (outcome, came) = self.attempt(upstream, &shared, &attempt).await;
+            let (outcome, came) = self.attempt(upstream, &shared, &attempt, now).await;
             let can_repeat = self.source.can_repeat();
-            let now = shared.clock.now();
+            now = shared.clock.now();
             let done =
                 shared.policy(|policy| policy.relay.attempt_done(id, &outcome, can_repeat, now));
             shared.metrics.attempt(done.meaning);
@@ -92,46 +106,22 @@ impl Exchange {
                     "Google does not serve the place where this relay's requests come from (\"User location is not supported\"): run it, or its proxy, elsewhere"
                 );
             }
-            let number = attempt.number;
-            used.push(attempt);
             match done.next {
-                Next::Retry => {}
+                Next::Retry => {
+                    used.push(attempt);
+                    told = shared.policy(|policy| policy.ask(id, now));
+                }
                 Next::Refuse(refusal) => return self.refuse(&refusal),
                 Next::Deliver(why) => {
                     self.ticket.record.reason = self.ticket.record.reason.or(why);
                     return match came {
-                        Came::Good(good) => self.pass(good, number),
-                        Came::Bad { parts, body } => self.deliver_error(parts, &body, &used),
+                        Came::Good(good) => self.pass(good, attempt.number),
+                        Came::Bad { parts, body } => {
+                            used.push(attempt);
+                            self.deliver_error(parts, &body, &used)
+                        }
                         Came::Nothing => self.refuse(&Refusal::Broken),
                     };
-                }
-            }
-        }
-    }
-
-    /// Asks the policy until it says send or refuse.
-    async fn step(&self, shared: &Arc<Shared>) -> Result<Attempt, Refusal> {
-        let Some(id) = self.ticket.id else {
-            return Err(Refusal::Stopping);
-        };
-        loop {
-            let now = shared.clock.now();
-            let sleeping = shared.policy(|policy| match policy.relay.poll(id, now) {
-                Step::Send(attempt) => Ok(Ok(attempt)),
-                Step::Refuse(refusal) => Ok(Err(refusal)),
-                Step::Wait => {
-                    let (wake, sleeping) = oneshot::channel();
-                    policy.sleepers.insert(id, wake);
-                    Err(sleeping)
-                }
-            });
-            match sleeping {
-                Ok(step) => return step,
-                Err(sleeping) => {
-                    shared.metrics.waits.inc();
-                    shared.kick.notify_one();
-                    // A dropped sender means that the policy forgot this request: it says so when asked.
-                    let _ = sleeping.await;
                 }
             }
         }
@@ -142,12 +132,18 @@ impl Exchange {
         upstream: &Upstream,
         shared: &Arc<Shared>,
         attempt: &Attempt,
+        now: Time,
     ) -> (Outcome, Came) {
         let limit = shared.config.first_byte_timeout;
-        match tokio::time::timeout(limit, self.send(upstream, shared, attempt)).await {
-            Ok(result) => result,
-            Err(_) => (Outcome::Silent, Came::Nothing),
-        }
+        let begins = Instant::now();
+        upstream.renew(shared.network(now, begins));
+        let mut alarm = Alarm::at(begins + limit);
+        let mut sending = pin!(self.send(upstream, shared, attempt));
+        std::future::poll_fn(|cx| match sending.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => alarm.poll(cx).map(|()| (Outcome::Silent, Came::Nothing)),
+        })
+        .await
     }
 
     async fn send(
@@ -224,7 +220,7 @@ impl Exchange {
         let looked_at = parts.status == StatusCode::OK && self.is_looked_at();
         let mut good = Good {
             parts,
-            held: VecDeque::new(),
+            held: SmallVec::new(),
             coming: Coming::new(incoming, coding),
             lease,
         };
@@ -247,12 +243,12 @@ impl Exchange {
             }
             if good.held.is_empty() && !self.facts.streams {
                 // A unary answer is as good as its status, once there is something in it.
-                good.held.push_back(piece);
+                good.held.push(piece);
                 return (Outcome::Served, Came::Good(good));
             }
             let room = piece.len().min(head::MAX_HEAD);
             start.extend_from_slice(piece.get(..room).unwrap_or_default());
-            good.held.push_back(piece);
+            good.held.push(piece);
             if let Some(outcome) = self.head(&start, false) {
                 return (outcome, Came::Good(good));
             }
@@ -292,9 +288,7 @@ impl Exchange {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = Uri::from(path);
         let mut headers = self.headers.clone();
-        headers.insert(HOST, shared.upstream_host.clone());
-        let (name, secret) = attempt.key.credential(attempt.carrier);
-        headers.insert(name, secret.clone());
+        headers::put_key(&mut headers, &attempt.key, attempt.carrier);
         if let Some(deadline) = self.facts.deadline {
             headers.insert(
                 SERVER_TIMEOUT,
@@ -309,7 +303,7 @@ impl Exchange {
     fn pass(mut self, mut good: Good, attempts: u32) -> Response<Answer> {
         headers::clean_answer(&mut good.parts.headers);
         if let Some(key) = &self.ticket.record.key {
-            headers::drop_quoting(&mut good.parts.headers, &[&key.text]);
+            headers::drop_quoting(&mut good.parts.headers, std::iter::once(&**key));
         }
         self.mark(&mut good.parts.headers, good.parts.status, attempts);
         let must_end = self.facts.streams
@@ -333,7 +327,8 @@ impl Exchange {
         headers::clean_answer(&mut parts.headers);
         parts.headers.remove(CONTENT_ENCODING);
         parts.headers.remove(CONTENT_LENGTH);
-        headers::drop_quoting(&mut parts.headers, &keys);
+        let keys = used.iter().map(|attempt| &*attempt.key);
+        headers::drop_quoting(&mut parts.headers, keys);
         let attempts = used.last().map_or(0, |attempt| attempt.number);
         self.mark(&mut parts.headers, parts.status, attempts);
         Response::from_parts(parts, Answer::whole(body, Some(self.ticket)))

@@ -6,6 +6,7 @@ use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::verdict::Meaning;
 use gemini_relay_core::watch::Usage;
 use gemini_relay_core::{ClientId, Kind, Surface};
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ pub(crate) struct Record {
     pub(crate) model: Option<Arc<str>>,
     /// The key that was sent last.
     pub(crate) key: Option<Arc<KeyInfo>>,
-    pub(crate) verdicts: Vec<Meaning>,
+    pub(crate) verdicts: SmallVec<[Meaning; 8]>,
     pub(crate) status: u16,
     pub(crate) reason: Option<&'static str>,
     pub(crate) sent: u64,

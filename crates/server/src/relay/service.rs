@@ -7,42 +7,47 @@ use super::record::{Ending, Record};
 use super::shared::Shared;
 use super::upstream::Upstream;
 use super::{control, headers, tunnel};
-use gemini_relay_core::letin;
+use gemini_relay_core::host;
 use gemini_relay_core::recognise::{Destination, Recognised, recognise};
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::scan::{Found, Scanner};
 use gemini_relay_core::{ClientId, Facts, Kind, Repeat, Surface};
 use http::header::{self, HeaderValue};
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Answers one request.
 pub(crate) async fn answer(
-    shared: Arc<Shared>,
-    upstream: Arc<Upstream>,
+    shared: &Arc<Shared>,
+    upstream: &Arc<Upstream>,
     peer: SocketAddr,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Response<Answer> {
-    let authority = request.uri().authority().cloned();
-    if let Err(refusal) = letin::settle_host(request.headers_mut(), authority.as_ref()) {
-        return plain(&shared, &refusal, Surface::Gemini, false);
+    // A head is large; below it goes by reference.
+    let (mut head, body) = request.into_parts();
+    if let Err(refusal) = host::settle(&mut head.headers, head.uri.authority()) {
+        return plain(shared, &refusal, Surface::Gemini, false);
     }
     let origin = shared
         .door
-        .listed_origin(request.headers())
+        .listed_origin(&head.headers)
         .and_then(|origin| HeaderValue::from_str(origin).ok());
-    if request.method() == Method::OPTIONS
-        && request
-            .headers()
+    if head.method == Method::OPTIONS
+        && head
+            .headers
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
     {
-        return preflight(&shared, origin.as_ref(), request.headers());
+        return preflight(shared, origin.as_ref(), &head.headers);
     }
-    let mut response = route(&shared, &upstream, peer, request).await;
+    let mut response = route(shared, upstream, peer, &mut head, body).await;
     if let Some(origin) = origin {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -59,34 +64,25 @@ async fn route(
     shared: &Arc<Shared>,
     upstream: &Arc<Upstream>,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    head: &mut Parts,
+    body: Incoming,
 ) -> Response<Answer> {
-    let path = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |path| path.as_str());
-    let destination = recognise(
-        request.method(),
-        path,
-        request.headers(),
-        &shared.config.base_path,
-    );
-    match destination {
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let base_path = &shared.config.base_path;
+    match recognise(&head.method, path, &head.headers, base_path) {
         Destination::Nowhere => plain(shared, &Refusal::NotFound, Surface::Gemini, false),
         Destination::Crooked(found) => {
             let refusal = Refusal::BadRequest("the path has . or .. for a segment.");
             let array = found.array && found.streams;
             plain(shared, &refusal, found.surface, array)
         }
-        Destination::Relay(page) => control::answer(shared, &page, peer, &request),
+        Destination::Relay(page) => control::answer(shared, &page, peer, head),
         // A server that answers TRACE sends the request's headers back, the key among them.
-        Destination::Upstream(found)
-            if matches!(*request.method(), Method::TRACE | Method::CONNECT) =>
-        {
+        Destination::Upstream(found) if matches!(head.method, Method::TRACE | Method::CONNECT) => {
             let refusal = Refusal::BadRequest("TRACE and CONNECT are not passed on.");
             plain(shared, &refusal, found.surface, false)
         }
-        Destination::Upstream(found) if shared.hop.is_back(request.headers()) => {
+        Destination::Upstream(found) if shared.hop.is_back(&head.headers) => {
             tracing::error!(
                 upstream = shared.config.upstream.authority.as_str(),
                 "the upstream leads back to this relay: requests are refused"
@@ -94,16 +90,12 @@ async fn route(
             let array = found.array && found.streams;
             plain(shared, &Refusal::Loop, found.surface, array)
         }
-        Destination::Upstream(found) => match shared.door.admit(path, request.headers()) {
-            Ok(client) => exchange(shared, upstream, found, client, request).await,
+        Destination::Upstream(found) => match shared.door.admit(path, &head.headers) {
+            Ok(client) => exchange(shared, upstream, found, client, head, body).await,
             Err(refusal) => {
                 tracing::info!(%peer, reason = refusal.name(), "refused at the door");
-                plain(
-                    shared,
-                    &refusal,
-                    found.surface,
-                    found.array && found.streams,
-                )
+                let array = found.array && found.streams;
+                plain(shared, &refusal, found.surface, array)
             }
         },
     }
@@ -114,16 +106,19 @@ async fn exchange(
     upstream: &Arc<Upstream>,
     found: Recognised,
     client: ClientId,
-    mut request: Request<Incoming>,
+    head: &mut Parts,
+    body: Incoming,
 ) -> Response<Answer> {
-    let upgrade = tunnel::asked(request.headers()).then(|| hyper::upgrade::on(&mut request));
-    let (parts, incoming) = request.into_parts();
+    let upgrade = head
+        .extensions
+        .remove::<OnUpgrade>()
+        .filter(|_| tunnel::asked(&head.headers));
     let (kept, idle) = (shared.config.replay_limit, shared.config.body_timeout);
-    let source = Source::new(incoming, kept, idle, &shared.budget);
+    let length = body.size_hint().exact();
+    let source = Source::new(body, kept, idle, &shared.budget);
     let mut ticket = Ticket::new(shared, record(shared, &found, client));
-    let body = if is_json(&parts.headers, &found) {
-        // In a box of its own: it is large, and most of this future's time is spent without it.
-        let mut scanner = Box::<Scanner>::default();
+    let body = if is_json(&head.headers, &found) {
+        let mut scanner = Scanner::default();
         if let Err(error) = source.gather(&mut scanner).await {
             ticket.record.received = source.total();
             return match error {
@@ -139,30 +134,29 @@ async fn exchange(
     } else {
         Found::default()
     };
-    let mut headers = parts.headers;
-    let deadline = server_timeout(&headers).map(|span| shared.clock.now() + span);
+    let deadline = server_timeout(&head.headers).map(|span| shared.clock.now() + span);
+    let mut headers = std::mem::take(&mut head.headers);
     shared.door.drop_tokens(&mut headers);
-    headers::for_google(&mut headers, upgrade.is_some());
+    headers::for_google(
+        &mut headers,
+        &shared.upstream_host,
+        length,
+        upgrade.is_some(),
+    );
+    shared.hop.mark(&mut headers);
     let facts = facts(&found, &body, client, deadline, &source);
-    let mut exchange = Box::new(Exchange {
-        method: parts.method,
-        path: parts
-            .uri
-            .into_parts()
-            .path_and_query
-            .unwrap_or(PathAndQuery::from_static("/")),
+    ticket.record.kind = facts.kind;
+    ticket.record.model.clone_from(&facts.model);
+    let path = std::mem::take(&mut head.uri).into_parts().path_and_query;
+    let exchange = Box::new(Exchange {
+        method: std::mem::take(&mut head.method),
+        path: path.unwrap_or(PathAndQuery::from_static("/")),
         found,
         headers,
         source,
         facts,
         ticket,
     });
-    exchange.ticket.record.kind = exchange.facts.kind;
-    exchange
-        .ticket
-        .record
-        .model
-        .clone_from(&exchange.facts.model);
     match upgrade {
         Some(client) => Box::pin(tunnel::run(exchange, upstream, client)).await,
         None => Box::pin(exchange.run(upstream)).await,
@@ -237,7 +231,7 @@ fn record(shared: &Shared, found: &Recognised, client: ClientId) -> Record {
         kind: found.kind,
         model: found.model.clone(),
         key: None,
-        verdicts: Vec::new(),
+        verdicts: SmallVec::new(),
         status: 499,
         reason: None,
         sent: 0,

@@ -10,15 +10,17 @@ use super::metrics::Metrics;
 use super::places::Places;
 use super::record::Id;
 use crate::config::{Access, Config, Origins};
-use gemini_relay_core::KeySpec;
 use gemini_relay_core::event::{Change, Event, Subject};
 use gemini_relay_core::hop::Hop;
 use gemini_relay_core::letin::Door;
-use gemini_relay_core::relay::{Relay, RequestId};
+use gemini_relay_core::refusal::Refusal;
+use gemini_relay_core::relay::{Attempt, Relay, RequestId, Step};
+use gemini_relay_core::{KeySpec, Time};
 use http::HeaderValue;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::{Notify, oneshot};
 
 pub(crate) struct Shared {
@@ -53,6 +55,29 @@ pub(crate) struct Shared {
 pub(crate) struct Policy {
     pub(crate) relay: Relay,
     pub(crate) sleepers: HashMap<RequestId, oneshot::Sender<()>>,
+}
+
+/// What a request is to do.
+pub(crate) enum Told {
+    Send(Attempt),
+    Refuse(Refusal),
+    /// Sleep until this wakes it, and ask again.
+    Wait(oneshot::Receiver<()>),
+}
+
+impl Policy {
+    /// Asks what a request is to do.
+    pub(crate) fn ask(&mut self, id: RequestId, now: Time) -> Told {
+        match self.relay.poll(id, now) {
+            Step::Send(attempt) => Told::Send(attempt),
+            Step::Refuse(refusal) => Told::Refuse(refusal),
+            Step::Wait => {
+                let (wake, sleeping) = oneshot::channel();
+                self.sleepers.insert(id, wake);
+                Told::Wait(sleeping)
+            }
+        }
+    }
 }
 
 impl Shared {
@@ -115,8 +140,8 @@ impl Shared {
     }
 
     /// Which network this is: another than before once the machine has slept.
-    pub(crate) fn network(&self) -> u64 {
-        if self.jump.happened(&self.clock) {
+    pub(crate) fn network(&self, now: Time, instant: Instant) -> u64 {
+        if self.jump.happened(now, instant) {
             tracing::info!("the clock jumped (this machine slept?): idle connections are dropped");
             self.network.fetch_add(1, Ordering::Relaxed);
         }

@@ -16,7 +16,6 @@
 
 use super::body::Replay;
 use crate::config::Config;
-use gemini_relay_core::hop::Hop;
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -39,7 +38,6 @@ use tower_service::Service;
 pub(crate) struct Upstream {
     connector: Within,
     destination: Uri,
-    hop: Hop,
     idle: Arc<Mutex<Idle>>,
 }
 
@@ -59,7 +57,7 @@ pub(crate) struct Lease {
 
 impl Upstream {
     /// Nothing is connected yet.
-    pub(crate) fn new(config: &Config, tls: ClientConfig, hop: Hop) -> Self {
+    pub(crate) fn new(config: &Config, tls: ClientConfig) -> Self {
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -72,7 +70,6 @@ impl Upstream {
         Self {
             connector,
             destination: destination(config),
-            hop,
             idle: Arc::default(),
         }
     }
@@ -85,10 +82,10 @@ impl Upstream {
         &self,
         mut request: Request<Replay>,
     ) -> Result<(Response<Incoming>, Lease), SendError> {
-        self.hop.mark(request.headers_mut());
         loop {
             let (generation, kept) = self.take();
             let (mut connection, fresh) = match kept {
+                Some(kept) if kept.is_ready() => (kept, false),
                 Some(mut kept) => match kept.ready().await {
                     Ok(()) => (kept, false),
                     Err(_) => continue,

@@ -8,7 +8,6 @@
 
 use bytes::{Bytes, BytesMut};
 use gemini_relay_core::pool::KeyInfo;
-use gemini_relay_core::redact;
 use std::sync::Arc;
 
 pub(crate) struct Veil {
@@ -33,10 +32,10 @@ impl Veil {
             both.extend_from_slice(&piece);
             both.freeze()
         };
-        if let Some(covered) = redact::cover(&piece, &self.key.text) {
+        if let Some(covered) = self.key.quoted().cover(&piece) {
             piece = covered.into();
         }
-        let open = redact::may_begin(&piece, &self.key.text);
+        let open = self.key.quoted().may_begin(&piece);
         if open > 0 {
             self.kept_back = piece.split_off(piece.len() - open);
         }

@@ -1,5 +1,6 @@
 //! A worker: one thread, one runtime, its own listeners and its own connections to Google.
 
+use super::alarm::Alarms;
 use super::answer::Answer;
 use super::listen::Listeners;
 use super::places::Place;
@@ -12,9 +13,11 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, ServerConfig};
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -41,8 +44,7 @@ pub(crate) struct Given {
 
 /// Serves until every connection is done after draining began.
 pub(crate) async fn run(given: Given) {
-    let hop = given.shared.hop.clone();
-    let upstream = Arc::new(Upstream::new(&given.shared.config, given.client, hop));
+    let upstream = Arc::new(Upstream::new(&given.shared.config, given.client));
     // Every connection holds one end; when none is left the other says so.
     let (open, mut closed) = mpsc::channel(1);
     // A runtime whose next timer is far away is woken for every nearer one that is set, which is one a
@@ -129,7 +131,7 @@ impl Accept {
             let service = service_fn(move |request| {
                 let (shared, upstream) = (Arc::clone(&shared), Arc::clone(&upstream));
                 async move {
-                    Ok::<_, Infallible>(service::answer(shared, upstream, peer, request).await)
+                    Ok::<_, Infallible>(service::answer(&shared, &upstream, peer, request).await)
                 }
             });
             // Errors here are clients that left or spoke nonsense, or streams that were cut on purpose.
@@ -173,21 +175,41 @@ where
     let stream = TokioIo::new(stream);
     if http2 {
         let mut connection = pin!(http2_builder().serve_connection(stream, service));
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => return ended,
-            _ = phase.wait_for(|phase| *phase == Phase::Draining) => connection.as_mut().graceful_shutdown(),
+        if let Some(ended) = before_draining(connection.as_mut(), &mut phase).await {
+            return ended;
         }
+        connection.as_mut().graceful_shutdown();
         return connection.await;
     }
     let connection = http1_builder().serve_connection(stream, service);
     let mut connection = pin!(connection.with_upgrades());
-    tokio::select! {
-        biased;
-        ended = connection.as_mut() => return ended,
-        _ = phase.wait_for(|phase| *phase == Phase::Draining) => connection.as_mut().graceful_shutdown(),
+    if let Some(ended) = before_draining(connection.as_mut(), &mut phase).await {
+        return ended;
     }
+    connection.as_mut().graceful_shutdown();
     connection.await
+}
+
+/// How a connection ended; `None` if draining begins before.
+async fn before_draining<C: Future>(
+    mut connection: Pin<&mut C>,
+    phase: &mut watch::Receiver<Phase>,
+) -> Option<C::Output> {
+    let seen = phase.clone();
+    let mut draining = pin!(phase.wait_for(|phase| *phase == Phase::Draining));
+    let mut asked = false;
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        // Once asked it wakes this task: asking at each wake would cost every request.
+        if asked && !seen.has_changed().unwrap_or(true) {
+            return Poll::Pending;
+        }
+        asked = true;
+        draining.as_mut().poll(cx).map(|_| None)
+    })
+    .await
 }
 
 /// Whether a client that speaks without TLS begins with HTTP/2 (prior knowledge); `None` if it goes, or
@@ -228,7 +250,7 @@ impl Drop for Open {
 fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(Alarms)
         .header_read_timeout(HEAD)
         .max_buf_size(MAX_HEAD);
     builder

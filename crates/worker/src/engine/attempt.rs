@@ -5,9 +5,10 @@ use crate::log::Ending;
 use crate::said::{self, Body, Said};
 use gemini_relay_core::google_error::GoogleError;
 use gemini_relay_core::head::{self, Head};
-use gemini_relay_core::redact::{self, Veil};
+use gemini_relay_core::redact;
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::relay::{Attempt, Next, Step};
+use gemini_relay_core::veil::Veil;
 use gemini_relay_core::verdict::{Meaning, Outcome, judge};
 use gemini_relay_core::watch::Watch;
 use gemini_relay_core::{KeyText, Time, headers, reading};
@@ -286,11 +287,7 @@ impl Engine {
                 watched.then(Watch::default)
             },
             must_end,
-            veil: exchange
-                .record
-                .key
-                .as_ref()
-                .map(|key| Veil::new(key.text.clone())),
+            veil: exchange.record.key.clone().map(Veil::new),
         });
         Some((status, headers))
     }

@@ -146,8 +146,13 @@ async fn next(
     upstream: &Scripted,
     mut open: super::scripted::Peer,
 ) -> (super::scripted::Peer, String) {
+    let mut first = [0];
     tokio::select! {
-        seen = open.request() => (open, seen.head),
+        // One that was closed meanwhile has nothing to say.
+        Ok(1) = open.stream.peek(&mut first) => {
+            let head = open.request().await.head;
+            (open, head)
+        }
         mut peer = upstream.accept() => {
             let head = peer.request().await.head;
             (peer, head)

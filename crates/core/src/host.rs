@@ -1,0 +1,82 @@
+//! The host that a request asks for, which without client tokens tells a program from a web page.
+//!
+//! A page can have its own name point at 127.0.0.1 and cannot keep the browser from saying that name. So
+//! there must be no doubt which name was said: a request can say one in its request line and any number in
+//! headers, and whoever looks at another of them than the next one judges another request.
+
+use crate::refusal::Refusal;
+use http::header::HOST;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue};
+use std::net::IpAddr;
+
+/// Puts the host that was asked for where it is looked for: a request line that names one, as HTTP/2's
+/// always does and HTTP/1's to a proxy, counts for more than `Host` (RFC 9112, 3.2.2).
+///
+/// # Errors
+/// When there are two `Host` headers: whoever looks at the other one would judge another request.
+pub fn settle(headers: &mut HeaderMap, authority: Option<&Authority>) -> Result<(), Refusal> {
+    if headers.get_all(HOST).iter().nth(1).is_some() {
+        return Err(Refusal::BadRequest("the request has two Host headers."));
+    }
+    if let Some(authority) = authority
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        headers.insert(HOST, host);
+    }
+    Ok(())
+}
+
+/// The host that was asked for, without its port. HTTP/2 has it in `:authority`, which the shell puts
+/// where HTTP/1 has it.
+pub(crate) fn asked(headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(HOST)?.to_str().ok()?;
+    // `127.0.0.1:x@evil.example` is not of this machine.
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?.0,
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    Some(name.trim_end_matches('.').to_ascii_lowercase())
+}
+
+/// Whether a name or address is this machine's own for itself.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::letin::Door;
+    use http::HeaderName;
+
+    fn hosts(names: &[&str]) -> HeaderMap {
+        let name = |value: &&str| (HeaderName::from_static("host"), value.parse().unwrap());
+        names.iter().map(name).collect()
+    }
+
+    #[test]
+    fn the_request_lines_host_counts_and_two_hosts_are_none() {
+        let door = Door::new(std::iter::empty(), false, Vec::new(), Vec::new());
+        let evil: Authority = "evil.example:8787".parse().unwrap();
+        let here: Authority = "127.0.0.1:8787".parse().unwrap();
+        let hidden: Authority = "127.0.0.1:x@evil.example".parse().unwrap();
+        for (host, authority, let_in) in [
+            ("127.0.0.1:8787", None, true),
+            ("127.0.0.1:8787", Some(&evil), false),
+            ("127.0.0.1:8787", Some(&hidden), false),
+            ("evil.example", Some(&here), true),
+        ] {
+            let mut headers = hosts(&[host]);
+            settle(&mut headers, authority).unwrap();
+            assert_eq!(door.admit("/", &headers).is_ok(), let_in, "{authority:?}");
+        }
+        let mut two = hosts(&["127.0.0.1", "evil.example"]);
+        assert!(settle(&mut two, Some(&here)).is_err());
+    }
+}
