@@ -230,6 +230,25 @@ impl Engine {
         u32::try_from(self.exchanges.len() - 1).unwrap_or(u32::MAX)
     }
 
+    /// Closes requests whose glue was lost: the runtime may end it without a word.
+    fn sweep(&mut self, now: Time) {
+        let lost = |exchange: &Option<Box<Exchange>>| {
+            exchange
+                .as_ref()
+                .is_some_and(|exchange| now.since(exchange.record.started) > EXPIRY)
+        };
+        let handles: Vec<usize> = self
+            .exchanges
+            .iter()
+            .enumerate()
+            .filter(|(_, exchange)| lost(exchange))
+            .map(|(at, _)| at)
+            .collect();
+        for handle in handles {
+            self.close(u32::try_from(handle).unwrap_or(u32::MAX), now);
+        }
+    }
+
     /// Nothing more is done for a request: the policy learns of it and the log gets its line.
     fn close(&mut self, handle: u32, now: Time) {
         let Some(exchange) = self
@@ -367,6 +386,9 @@ const MOST_NANOS: usize = 5_000_000;
 
 /// Between two looks at what it cost so far.
 const SLICE: usize = 65_536;
+
+/// Longer than a 60-minute stream with the longest wait before it.
+const EXPIRY: Duration = Duration::from_secs(2 * 3600);
 
 /// How often requests are looked for whose glue was lost.
 const LOOK: Duration = Duration::from_secs(30);

@@ -21,6 +21,7 @@ impl Engine {
             self.next_look = now + LOOK;
             let ready = self.relay.ready(now);
             self.ready.extend(ready);
+            self.sweep(now);
         }
         let mut lines = head.lines();
         let method = Method::from_bytes(lines.next().unwrap_or_default().as_bytes());

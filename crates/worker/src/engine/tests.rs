@@ -334,6 +334,18 @@ fn of_a_large_body_only_so_much_is_read_as_it_may_cost() {
 }
 
 #[test]
+fn a_request_whose_glue_was_lost_is_closed_after_hours() {
+    let mut stand = Stand::new("");
+    stand.sent(PATH);
+    let later = NOW + Duration::from_secs(3 * 3600);
+    stand
+        .engine
+        .begin("GET\nhttps://relay.example/-/ready\n", later);
+    assert_eq!((stand.engine.kept, stand.engine.free.len()), (0, 1));
+    assert!(stand.lines().contains("ending=cancelled"));
+}
+
+#[test]
 fn requests_that_are_over_leave_nothing_behind() {
     let mut stand = Stand::new("");
     for at in 0..100 {
