@@ -60,8 +60,10 @@ pub(crate) fn test() -> Result<(), String> {
     scenarios.env("GEMINI_RELAY_WORKER_DIST", &out);
     setup::run(&mut scenarios)?;
     let mut own = Command::new("node");
+    // Named one by one: what a folder means there differs between versions.
     own.arg("--test")
-        .arg(&tests)
+        .arg(tests.join("worker.test.mjs"))
+        .arg(tests.join("keys.test.mjs"))
         .env("GEMINI_RELAY_WORKER_DIST", &out);
     setup::run(&mut own)
 }
