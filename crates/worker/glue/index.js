@@ -11,7 +11,7 @@ export { EgressObject } from "./egress.js";
 export default {
   async fetch(request, env, ctx) {
     const isolate = await open(env, ctx);
-    const flight = { isolate, engine: isolate.engine, env, ctx, handle: -1, over: false };
+    const flight = { isolate, engine: isolate.engine, env, ctx, handle: -1, over: false, stop: null };
     try {
       return await serve(request, flight);
     } catch (error) {
@@ -30,8 +30,6 @@ async function serve(request, flight) {
   const [handle, limit, shown] = said.slice(1).split("\n").map(Number);
   flight.handle = handle;
   // A client that goes away ends what is done for it.
-  const leaving = new AbortController();
-  flight.leaving = leaving;
   request.signal.addEventListener("abort", () => leave(flight));
 
   const body = await gather(request, limit, shown);
@@ -131,8 +129,7 @@ async function send(said, method, body, flight) {
   const { head, headers } = heading(said, 3);
   const [url, patience, region] = head;
   const stop = new AbortController();
-  const abort = () => stop.abort();
-  flight.leaving.signal.addEventListener("abort", abort);
+  flight.stop = stop;
   let silent = false;
   const timer = setTimeout(() => {
     silent = true;
@@ -182,7 +179,7 @@ class Came {
 export function leave(flight) {
   if (flight.over) return;
   flight.over = true;
-  flight.leaving.abort();
+  flight.stop?.abort();
   flight.engine.gone(flight.handle, Date.now());
   settle(flight);
 }
