@@ -6,7 +6,7 @@
 
 use crate::say::say;
 use crate::setup;
-use crate::{bench, clients, deploy};
+use crate::{bench, clients, deploy, worker};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -14,9 +14,9 @@ use std::time::Instant;
 /// Format, lints, dependencies, core natively and on wasm32, every test, and the instruction counts.
 pub(crate) fn ci() -> Result<(), String> {
     let mut steps = Steps::default();
-    steps.run("format", || cargo(&["fmt", "--all", "--check"]));
+    steps.run("format", || run_cargo(&["fmt", "--all", "--check"]));
     steps.run("clippy", || {
-        cargo(&[
+        run_cargo(&[
             "clippy",
             "--workspace",
             "--all-targets",
@@ -43,13 +43,13 @@ pub(crate) fn test() -> Result<(), String> {
 pub(crate) fn soak() -> Result<(), String> {
     let mut steps = Steps::default();
     steps.run("worlds and properties", || {
-        let mut command = cargo_command(&["test", "--release", "-p", "gemini-relay-core"]);
+        let mut command = cargo(&["test", "--release", "-p", "gemini-relay-core"]);
         command.env("SOAK", "1").env("PROPTEST_CASES", "20000");
         setup::run(&mut command)
     });
     steps.run("end to end, fifty times", || {
         for _ in 0..50 {
-            cargo(&["test", "--release", "-p", "gemini-relay", "--quiet"])?;
+            run_cargo(&["test", "--release", "-p", "gemini-relay", "--quiet"])?;
         }
         Ok(())
     });
@@ -65,11 +65,20 @@ pub(crate) fn soak() -> Result<(), String> {
 /// Core's tests, compiled for the Worker's target and run in Node.
 pub(crate) fn wasm() -> Result<(), String> {
     let runner = root().join("xtask/assets/wasm-runner.mjs");
-    let mut command = cargo_command(&[
-        "test",
-        "--package",
-        "gemini-relay-core",
-        "--lib",
+    let mut command = wasm_command(&["test", "--package", "gemini-relay-core", "--lib"]);
+    command.env(
+        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER",
+        format!("node {}", runner.display()),
+    );
+    setup::run(&mut command).map_err(|error| {
+        format!("{error} (the target is missing? `rustup target add wasm32-unknown-unknown`)")
+    })
+}
+
+/// Cargo for the Worker's target, with artefacts in `target/wasm`.
+pub(crate) fn wasm_command(arguments: &[&str]) -> Command {
+    let mut command = cargo(arguments);
+    command.args([
         "--target",
         "wasm32-unknown-unknown",
         // Of its own: the compiler may be another.
@@ -91,13 +100,7 @@ pub(crate) fn wasm() -> Result<(), String> {
             .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker)
             .env_remove("RUSTUP_TOOLCHAIN");
     }
-    command.env(
-        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER",
-        format!("node {}", runner.display()),
-    );
-    setup::run(&mut command).map_err(|error| {
-        format!("{error} (the target is missing? `rustup target add wasm32-unknown-unknown`)")
-    })
+    command
 }
 
 /// Licences, sources, duplicates and bans; not advisories, which need the network.
@@ -108,9 +111,9 @@ fn dependencies() -> Result<(), String> {
         .is_ok_and(|output| output.status.success());
     if !there {
         say!("installing cargo-deny {DENY} (some minutes, once)");
-        cargo(&["install", "cargo-deny", "--locked", "--version", DENY])?;
+        run_cargo(&["install", "cargo-deny", "--locked", "--version", DENY])?;
     }
-    cargo(&[
+    run_cargo(&[
         "deny",
         "--offline",
         "--all-features",
@@ -121,12 +124,12 @@ fn dependencies() -> Result<(), String> {
     ])
 }
 
-fn cargo(arguments: &[&str]) -> Result<(), String> {
-    setup::run(&mut cargo_command(arguments))
+fn run_cargo(arguments: &[&str]) -> Result<(), String> {
+    setup::run(&mut cargo(arguments))
 }
 
 /// The cargo that runs this task, in the repository's root.
-fn cargo_command(arguments: &[&str]) -> Command {
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
     command
@@ -148,8 +151,9 @@ struct Steps {
 
 impl Steps {
     fn tests(&mut self) {
-        self.run("Rust", || cargo(&["test", "--workspace"]));
+        self.run("Rust", || run_cargo(&["test", "--workspace"]));
         self.run("clients", || clients::clients(&[]));
+        self.run("the Worker", worker::test);
         self.run("proxies in front", || deploy::check(root()));
     }
 

@@ -6,6 +6,7 @@ mod clients;
 mod deploy;
 mod say;
 mod setup;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -21,9 +22,12 @@ fn main() -> ExitCode {
         "test" => ci::test(),
         "ci" => ci::ci(),
         "wasm" => ci::wasm(),
+        "worker-dist" => worker::dist().map(drop),
+        "worker" => worker::test(),
         "soak" => ci::soak(),
         "clients" => clients::clients(rest),
         "deploy" => deploy::check(ci::root()),
+        "bench" if rest == ["worker"] => worker::bench(),
         "bench" => bench::run(rest),
         "help" | "-h" | "--help" => {
             say!("{HELP}");
@@ -42,10 +46,14 @@ fn main() -> ExitCode {
 
 const HELP: &str = "usage: cargo xtask TASK
 
-  test      every test: Rust, real clients in Python, Node and Go, and a proxy in front
+  test      every test: Rust, real clients in Python, Node and Go, the Worker, and a proxy in front
   clients   real clients alone; [python|node|go]... for some of them
   deploy    the configurations for proxies in front, with streams through them
+  worker    the Worker on workerd, with the native relay's scenarios
+  worker-dist
+            the Worker as a folder that `npx wrangler deploy` takes
   wasm      core's tests on wasm32
   ci        format, clippy, dependencies, wasm32, every test, instruction counts
-  bench     the relay beside nginx; `bench gate` for the instruction counts alone
+  bench     the relay beside nginx; `bench gate` for the instruction counts alone,
+            `bench worker` for the Worker beside the same calls in JavaScript
   soak      the loops that ci runs short, whole";

@@ -120,7 +120,8 @@ fn python(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn node(folder: &Path) -> Result<(), String> {
+/// Installs what a folder's `package-lock.json` says.
+pub(crate) fn node(folder: &Path) -> Result<(), String> {
     install(
         &folder.join("node_modules"),
         &folder.join("package-lock.json"),

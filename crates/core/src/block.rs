@@ -44,6 +44,26 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 16] = [
+        Self::QuotaMinute,
+        Self::QuotaDay,
+        Self::Quota,
+        Self::Capacity,
+        Self::Tier,
+        Self::ModelMissing,
+        Self::Denied,
+        Self::Billing,
+        Self::Invalid,
+        Self::Expired,
+        Self::Leaked,
+        Self::Restricted,
+        Self::CredentialType,
+        Self::Suspended,
+        Self::ServiceDisabled,
+        Self::ProjectDenied,
+    ];
+
     /// The name in logs, metrics and answers.
     #[must_use]
     pub const fn name(self) -> &'static str {

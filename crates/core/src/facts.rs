@@ -31,7 +31,16 @@ impl Surface {
         }
     }
 
-    pub(crate) const COUNT: usize = 5;
+    /// Every surface, each in its place.
+    pub const ALL: [Self; 5] = [
+        Self::Gemini,
+        Self::OpenAi,
+        Self::Interactions,
+        Self::Upload,
+        Self::Live,
+    ];
+
+    pub(crate) const COUNT: usize = Self::ALL.len();
 
     pub(crate) const fn index(self) -> usize {
         self as usize
@@ -60,6 +69,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Generate,
+        Self::Grounded,
+        Self::Batch,
+        Self::Embed,
+        Self::Count,
+        Self::Live,
+        Self::Media,
+        Self::Other,
+    ];
+
     /// The name in logs and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -90,6 +111,18 @@ impl Kinds {
     #[must_use]
     pub const fn only(kind: Kind) -> Self {
         Self(1 << kind as u8)
+    }
+
+    /// One bit each, for what is written down.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From [`bits`](Self::bits).
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
     }
 
     /// Whether `kind` is among them.

@@ -6,6 +6,7 @@
 //! concerns is told; choosing then looks at nothing but the ring.
 
 mod info;
+mod snapshot;
 
 pub use info::KeyInfo;
 
@@ -286,7 +287,35 @@ impl Pool {
         let ring = self.rings.get_mut(id)?;
         ring.wake(&self.known, now);
         let pick = ring.choose(&self.known, want, now)?;
-        ring.take(pick);
+        self.take(id, pick, now)
+    }
+
+    /// The same, of the keys in `plan` before any other.
+    pub(crate) fn pick_planned(
+        &mut self,
+        id: RingId,
+        plan: &[KeyId],
+        want: &Want<'_>,
+        now: Time,
+    ) -> Option<Pick> {
+        if plan.is_empty() {
+            return self.pick(id, want, now);
+        }
+        let ring = self.rings.get_mut(id)?;
+        ring.wake(&self.known, now);
+        let plan = plan.iter().filter_map(|key| self.known.key_at.get(key));
+        let planned = ring.planned(&self.known, plan.copied(), want, now);
+        let pick = planned.or_else(|| ring.choose(&self.known, want, now))?;
+        self.take(id, pick, now)
+    }
+
+    /// Whose turn is next, without taking it.
+    pub(crate) fn next(&mut self, id: RingId, want: &Want<'_>, now: Time) -> Option<Pick> {
+        self.rings.get_mut(id)?.choose(&self.known, want, now)
+    }
+
+    fn take(&mut self, id: RingId, pick: Pick, now: Time) -> Option<Pick> {
+        self.rings.get_mut(id)?.take(pick);
         if pick.trial {
             let info = Arc::clone(&self.known.keys.get(pick.key)?.info);
             // One request at a time finds out; the others go on elsewhere meanwhile.
@@ -306,6 +335,11 @@ impl Pool {
 
     pub(crate) fn project_index(&self, id: ProjectId) -> Option<usize> {
         self.known.project_at.get(&id).copied()
+    }
+
+    pub(crate) fn project_of(&self, key: KeyId) -> Option<ProjectId> {
+        let at = self.known.key_at.get(&key)?;
+        Some(self.known.keys.get(*at)?.info.project_id)
     }
 
     /// The carrier that this key takes on this surface.

@@ -72,6 +72,8 @@ pub enum Refusal {
     },
     /// The client showed no token, or a wrong one.
     Unauthorized,
+    /// It is open to everybody, has no client tokens, and was not told to do without.
+    NoTokens,
     /// A web page of another origin, or a host name that is not the relay's.
     Forbidden(&'static str),
     /// The relay has no such path.
@@ -116,6 +118,7 @@ impl Refusal {
             Self::Deadline => "client-deadline",
             Self::Crowded { .. } => "too-many-waiting",
             Self::Unauthorized => "unauthorized",
+            Self::NoTokens => "no-client-tokens",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound => "not-found",
             Self::BadRequest(_) => "bad-request",
@@ -181,6 +184,7 @@ impl Refusal {
             | Self::Overloaded { .. }
             | Self::EgressBan { .. }
             | Self::Unreachable
+            | Self::NoTokens
             | Self::Busy
             | Self::Stopping => (503, "UNAVAILABLE"),
             Self::NotAllowed { .. } | Self::NotFound => (404, "NOT_FOUND"),
@@ -227,6 +231,9 @@ impl Refusal {
             }
             Self::Unauthorized => {
                 "gemini-relay: this client's token is missing or wrong. Put one of the relay's client tokens where the API key goes.".into()
+            }
+            Self::NoTokens => {
+                "gemini-relay has no client tokens yet, and its address is public: whoever found it could spend its keys. Set the secret GEMINI_RELAY_TOKENS (name=SECRET, separated by spaces), or, if something else keeps strangers out, the variable GEMINI_RELAY_ALLOW_ANONYMOUS=on.".into()
             }
             Self::Forbidden(why) | Self::BadRequest(why) => format!("gemini-relay: {why}"),
             Self::Stalled => "gemini-relay: the request's body stopped coming before its end (--body-timeout).".into(),

@@ -17,14 +17,17 @@
 
 mod dry;
 mod outcome;
+mod plan;
 mod queue;
+
+pub use plan::{Moved, Turn};
 
 use crate::affinity::Affinity;
 use crate::block::Reason;
 use crate::event::{Change, Event, Stamp};
 use crate::facts::Facts;
 use crate::google_error::Violation;
-use crate::key::KeySpec;
+use crate::key::{KeyId, KeySpec};
 use crate::pool::{Carrier, Census, KeyInfo, Pool, ProjectId};
 use crate::refusal::Refusal;
 use crate::ring::{Pick, RingId, Want};
@@ -101,6 +104,8 @@ pub struct Relay {
     entropy: u64,
     stamp: Stamp,
     events: Vec<Event>,
+    /// Conversations that went elsewhere than planned.
+    moved: Vec<Moved>,
     next_sweep: Time,
 }
 
@@ -135,6 +140,8 @@ struct Request {
     /// Set aside for the conversation's project.
     insist: Option<ProjectId>,
     last_violation: Option<(Option<Arc<Violation>>, Reason)>,
+    /// Whom to ask first, where that was planned elsewhere.
+    plan: Vec<KeyId>,
 }
 
 #[derive(Clone, Debug)]
@@ -173,6 +180,7 @@ impl Relay {
                 ..Stamp::default()
             },
             events: Vec::new(),
+            moved: Vec::new(),
             next_sweep: Time::ZERO,
         }
     }
@@ -240,6 +248,7 @@ impl Relay {
             earlier_tried: false,
             insist: None,
             last_violation: None,
+            plan: Vec::new(),
         };
         if let Some(at) = self.free.pop()
             && let Some(slot) = self.requests.get_mut(at as usize)
@@ -349,7 +358,7 @@ impl Relay {
                 replayable: request.facts.replayable,
                 prefer,
             };
-            if let Some(pick) = self.pool.pick(ring, &want, now)
+            if let Some(pick) = self.pool.pick_planned(ring, &request.plan, &want, now)
                 && let Some(info) = self.pool.info(pick)
             {
                 let key = Arc::clone(info);

@@ -144,6 +144,57 @@ impl Ring {
         }
     }
 
+    /// The first of these keys that may be used, unless the conversation's project can.
+    pub(crate) fn planned(
+        &mut self,
+        known: &Known,
+        plan: impl IntoIterator<Item = usize>,
+        want: &Want<'_>,
+        now: Time,
+    ) -> Option<Pick> {
+        if let Some(project) = want.prefer
+            && let Some(pick) = self.preferred(known, project, want, now)
+        {
+            return Some(pick);
+        }
+        plan.into_iter()
+            .find_map(|key| self.this_key(known, key, want, now))
+    }
+
+    /// The key whose turn is next, trials left aside.
+    pub(crate) fn next_key(&self, known: &Known) -> Option<usize> {
+        let group = self.groups.awake().next()?;
+        let keys = &known.groups.get(group as usize)?.keys;
+        let slot = self
+            .keys
+            .get(&group)
+            .and_then(|keys| keys.awake().next())
+            .unwrap_or(0);
+        keys.get(slot as usize).copied()
+    }
+
+    /// Everybody before this key had their turn.
+    pub(crate) fn begin_at(&mut self, known: &Known, key: usize) {
+        let Some((group, slot)) = known.keys.get(key).and_then(|key| {
+            let group = u32::try_from(key.group).ok()?;
+            Some((group, key.slot))
+        }) else {
+            return;
+        };
+        self.groups.take_before(group);
+        if let Some(keys) = known.groups.get(group as usize)
+            && keys.keys.len() > 1
+        {
+            let rotation = self
+                .keys
+                .entry(group)
+                .or_insert_with(|| key_rotation(known, self.strategy, &keys.keys));
+            let names = [self.model.as_deref(), self.counted.as_deref()];
+            settle(rotation, known, &keys.keys, names, self.kind, Time::ZERO);
+            rotation.take_before(slot);
+        }
+    }
+
     /// Takes a pick's turn in both rotations.
     pub(crate) fn take(&mut self, pick: Pick) {
         self.in_flight += 1;
@@ -176,6 +227,27 @@ impl Ring {
             awake
                 .then(|| self.in_group(known, group, want, now))
                 .flatten()
+        })
+    }
+
+    fn this_key(&mut self, known: &Known, key: usize, want: &Want<'_>, now: Time) -> Option<Pick> {
+        let entry = known.keys.get(key)?;
+        let (group, project) = (u32::try_from(entry.group).ok()?, entry.project);
+        if want.tried_keys.contains(&key) || want.tried_projects.contains(&project) {
+            return None;
+        }
+        let names = [self.model.as_deref(), self.counted.as_deref()];
+        let state = known
+            .project_state(project, names, self.kind, now)
+            .and(known.key_state(key, names, self.kind, now));
+        let State::Awake { trial } = state else {
+            return None;
+        };
+        (want.replayable || !trial).then_some(Pick {
+            group,
+            key,
+            slot: entry.slot,
+            trial,
         })
     }
 

@@ -184,6 +184,14 @@ impl Rotation {
         self.insert(slot);
     }
 
+    /// Takes the turns of all who are before this one; of nobody, if it is not awake.
+    pub(crate) fn take_before(&mut self, slot: u32) {
+        let before: Vec<u32> = self.awake().take_while(|first| *first != slot).collect();
+        if before.len() < self.awake.len() {
+            before.into_iter().for_each(|slot| self.take(slot));
+        }
+    }
+
     /// A request that had taken the item is over.
     pub(crate) fn give_back(&mut self, slot: u32) {
         if self.strategy == Strategy::LeastLoaded {

@@ -21,6 +21,11 @@ pub(crate) enum Asked {
         json: bool,
     },
     Demo(FlagsOf),
+    /// The keys, for the Worker that was deployed from this folder.
+    PushKeys {
+        flags: FlagsOf,
+        folder: String,
+    },
     /// A text for standard output.
     Show(String),
 }
@@ -52,6 +57,16 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
             json: sub.get_flag("json"),
         },
         Some(("demo", sub)) => Asked::Demo(flags(sub)),
+        Some(("keys", sub)) => match sub.subcommand() {
+            Some((_, push)) => Asked::PushKeys {
+                flags: flags(push),
+                folder: push
+                    .get_one::<String>("worker")
+                    .cloned()
+                    .unwrap_or_default(),
+            },
+            None => return Err(KEYS_PUSH.to_owned()),
+        },
         Some((_, sub)) => Asked::Serve(flags(sub)),
         None => Asked::Serve(flags(&matches)),
     })
@@ -100,6 +115,23 @@ fn command() -> Command {
         .subcommand(
             Command::new("demo")
                 .about("Try it without keys or network, against an emulated Gemini API"),
+        )
+        .subcommand(
+            Command::new("keys")
+                .about("Give the keys to a Worker: keys push --worker FOLDER")
+                .subcommand(
+                    Command::new("push")
+                        .about("Put the keys into the KV of the Worker that was deployed from FOLDER")
+                        .arg(
+                            Arg::new("worker")
+                                .long("worker")
+                                .value_name("FOLDER")
+                                .num_args(0..=1)
+                                .default_missing_value(".")
+                                .required(true)
+                                .help("The folder with the Worker's wrangler.toml; without one, this folder"),
+                        ),
+                ),
         )
 }
 
@@ -154,6 +186,7 @@ fn worded(error: &clap::Error) -> String {
         }
         ErrorKind::InvalidUtf8 => "an argument is not UTF-8".to_owned(),
         ErrorKind::TooManyValues => format!("{} takes no value", name_of(&argument)),
+        ErrorKind::MissingRequiredArgument => KEYS_PUSH.to_owned(),
         _ => "the arguments were not understood; see `gemini-relay help`".to_owned(),
     }
 }
@@ -172,7 +205,7 @@ fn unknown(argument: &str) -> String {
                 .all(|b| b.is_ascii_lowercase() || b == b'-' || b == b'_')
     };
     if !name.starts_with('-') {
-        let near = suggest::nearest(name, ["serve", "config", "demo", "help"]);
+        let near = suggest::nearest(name, ["serve", "config", "demo", "keys", "help"]);
         return match near {
             Some(near) => format!("there is no such command; did you mean `gemini-relay {near}`?"),
             None => "an argument belongs to no option (not shown, it might be a key); \
@@ -196,6 +229,8 @@ fn unknown(argument: &str) -> String {
         None => format!("{named}; see `gemini-relay help`"),
     }
 }
+
+const KEYS_PUSH: &str = "say where they go: gemini-relay keys push --worker FOLDER, the one with the Worker's wrangler.toml";
 
 const AFTER_HELP: &str = "\
 Each option is also a variable (in brackets above) and a line of gemini-relay.toml; a flag wins over a

@@ -11,9 +11,11 @@
 //! quota that ends too soon.
 
 mod hangup;
+mod push;
 mod source;
 mod watch;
 
+pub(crate) use push::push;
 pub(crate) use source::Sources;
 pub(crate) use watch::watch;
 

@@ -48,6 +48,15 @@ fn run() -> Result<(), Failure> {
             let (_, config, sources) = told(flags)?;
             serve(config, sources)
         }
+        Asked::PushKeys { flags, folder } => {
+            let (_, _, sources) = told(flags)?;
+            let pool = sources.load().map_err(usage)?;
+            keys::push(&pool.keys, folder.as_ref()).map_err(usage)?;
+            print(&format!(
+                "{} keys: the Worker has them within two minutes\n",
+                pool.keys.len()
+            ))
+        }
         Asked::Demo(flags) => {
             let demo = demo::start(flags.0).map_err(usage)?;
             let served = serve(demo.config, demo.sources);

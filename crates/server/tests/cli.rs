@@ -440,3 +440,58 @@ fn ask(address: &str) -> String {
     stream.read_to_string(&mut answer).unwrap();
     answer
 }
+
+/// Stands in for npx: notes what it was asked, and what it was to send.
+#[cfg(unix)]
+const NPX: &str = "#!/bin/sh\necho \"$@\" > asked\nwhile [ \"$1\" != --path ]; do shift; done\n/bin/cat \"$2\" > sent\n";
+
+#[cfg(unix)]
+#[test]
+fn keys_are_pushed_to_the_worker_by_wrangler_and_shown_to_nobody() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let worker = folder.path().join("worker");
+    let bin = folder.path().join("bin");
+    for folder in [&worker, &bin] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    std::fs::write(bin.join("npx"), NPX).unwrap();
+    std::fs::set_permissions(bin.join("npx"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let keys = format!("{SECRET},made-up-key-2");
+    let variables = [
+        ("GEMINI_API_KEYS", keys.as_str()),
+        ("PATH", bin.to_str().unwrap()),
+    ];
+    let push = ["keys", "push", "--worker", "worker"];
+    let said = run(folder.path(), &variables, &push);
+    assert_eq!(said.status, 2, "{}", said.err);
+    assert!(said.err.contains("wrangler.toml"), "{}", said.err);
+    std::fs::write(worker.join("wrangler.toml"), "").unwrap();
+    let said = run(folder.path(), &variables, &push);
+    assert_eq!(said.status, 0, "{}", said.err);
+    assert!(said.out.starts_with("2 keys"), "{}", said.out);
+    let asked = std::fs::read_to_string(worker.join("asked")).unwrap();
+    assert!(asked.contains("kv key put --binding KV GEMINI_API_KEYS_CONFIG"));
+    assert!(!asked.contains(SECRET));
+    assert!(
+        std::fs::read_to_string(worker.join("sent"))
+            .unwrap()
+            .contains(SECRET)
+    );
+    let left = std::fs::read_dir(&worker).unwrap().count();
+    assert_eq!(left, 3, "the file that was sent is gone");
+}
+
+#[test]
+fn keys_without_a_place_to_go_are_told_where() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["keys"][..], &["keys", "push"]] {
+        let said = run(folder.path(), &[], arguments);
+        assert_eq!(said.status, 2);
+        assert!(
+            said.err.contains("keys push --worker FOLDER"),
+            "{}",
+            said.err
+        );
+    }
+}

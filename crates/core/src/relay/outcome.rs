@@ -114,6 +114,7 @@ impl Relay {
         {
             self.affinity
                 .remember(facts.client, turns.whole, current.key.project_id);
+            self.note_moved(id, facts, current.key.project_id);
         }
         self.storms.served(facts.model.as_deref(), facts.kind);
         if current.carrier != self.pool.carrier(current.key.id, facts.surface) {

@@ -2,7 +2,7 @@
 //!
 //! A scenario gets a [`Target`]: a base URL, and the emulator behind it. It knows nothing of this
 //! process, so the same list can be run against a relay somewhere else, started with the same keys and
-//! options. Each is run here against a fresh relay of this binary's.
+//! options. Each is run against a fresh [`Subject`]: this binary's relay, or the Worker.
 
 mod bodies;
 mod choosing;
@@ -11,10 +11,12 @@ mod hanging_up;
 mod letting_in;
 mod samples;
 mod streams;
+mod subject;
 mod trouble;
 
-use super::stand::{Stand, Target, projects};
+use super::stand::{RunsOn, Target, projects};
 use gemini_emulator::{Config, Metric, Project, Quota};
+use subject::Subject;
 
 /// `scenario: the pool, the options`.
 macro_rules! scenarios {
@@ -23,8 +25,8 @@ macro_rules! scenarios {
             #[tokio::test]
             async fn $name() {
                 let options: &[(&str, &str)] = $options;
-                let stand = Stand::start($pool, options).await;
-                $module::$name(&stand.target).await;
+                let subject = Subject::start($pool, options).await;
+                $module::$name(&subject.target).await;
             }
         )*
     };

@@ -15,6 +15,18 @@ use std::time::{Duration, Instant};
 pub(super) struct Target {
     pub(super) base_url: String,
     pub(super) emulator: Arc<Emulator>,
+    pub(super) runs_on: RunsOn,
+}
+
+/// What a relay runs on, where a scenario must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RunsOn {
+    Native,
+    /// Cloudflare's runtime behind its own bare HTTP server, which is not the one that stands before it in
+    /// their network. It notices that a client left only when it writes to it; it ends a body of unknown
+    /// length as if it were whole though the Worker broke it; and it resolves dots in a path before the
+    /// Worker sees it. What a Worker does about each of these is the rest of the scenario.
+    Workerd,
 }
 
 impl Target {
@@ -103,6 +115,7 @@ impl Stand {
         let target = Target {
             base_url: relay.base.clone(),
             emulator: Arc::new(emulator),
+            runs_on: RunsOn::Native,
         };
         Self { relay, target }
     }

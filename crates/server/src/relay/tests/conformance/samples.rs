@@ -4,7 +4,8 @@
 //! pool of one key and to one of three, and what the client sees is what the verdict says.
 
 use super::super::client::Ask;
-use super::super::stand::{Stand, projects};
+use super::super::stand::projects;
+use super::subject::Subject;
 use gemini_emulator::Fault;
 use gemini_relay_core::google_error::GoogleError;
 use gemini_relay_core::verdict::{Meaning, Outcome, judge};
@@ -35,9 +36,9 @@ impl Sample {
 #[tokio::test]
 async fn one_key_that_fails_for_good_gives_the_client_what_the_verdict_says() {
     for sample in samples() {
-        let stand = Stand::start(projects(1), &[("MAX_WAIT", "0")]).await;
-        stand.target.fault(100, sample.fault());
-        let answer = Ask::generate("hello").whole(stand.base()).await;
+        let subject = Subject::start(projects(1), &[("MAX_WAIT", "0")]).await;
+        subject.target.fault(100, sample.fault());
+        let answer = Ask::generate("hello").whole(subject.base()).await;
         let expected = match sample.meaning {
             Meaning::Quota => 429,
             Meaning::Billing | Meaning::KeyDead | Meaning::Carrier => 503,
@@ -55,14 +56,14 @@ async fn one_key_that_fails_for_good_gives_the_client_what_the_verdict_says() {
 #[tokio::test]
 async fn a_second_key_is_asked_exactly_when_that_can_help() {
     for sample in samples() {
-        let stand = Stand::start(projects(3), &[]).await;
-        stand.target.fault(1, sample.fault());
+        let subject = Subject::start(projects(3), &[]).await;
+        subject.target.fault(1, sample.fault());
         let at = sample.at;
         if sample.meaning == Meaning::EgressBan {
             // Half a minute of silence for the whole pool, which this test does not wait for.
             continue;
         }
-        let answer = Ask::generate("hello").whole(stand.base()).await;
+        let answer = Ask::generate("hello").whole(subject.base()).await;
         let as_it_came = matches!(
             sample.meaning,
             Meaning::Client | Meaning::Location | Meaning::NotOwner | Meaning::Signature

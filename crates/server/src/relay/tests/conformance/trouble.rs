@@ -1,6 +1,6 @@
 //! Answers that go wrong: before the first byte another key is asked, after it nothing is unsaid.
 
-use super::Target;
+use super::{RunsOn, Target};
 use crate::relay::tests::client::{Ask, KEY_WORDS};
 use crate::relay::tests::stand::key;
 use gemini_emulator::{Fault, Outcome, ResetPoint};
@@ -72,7 +72,12 @@ pub(super) async fn a_suspension_at_the_beginning_of_the_only_keys_stream_quotes
 pub(super) async fn a_stream_that_stops_short_is_cut(target: &Target) {
     target.fault(1, Fault::Truncate(2));
     let (answer, ended) = Ask::events("hello").to(&target.base_url).await.all().await;
-    assert!(!ended, "{}", answer.text());
+    assert!(
+        !ended || target.runs_on == RunsOn::Workerd,
+        "{}",
+        answer.text()
+    );
+    assert!(!answer.text().contains("finishReason"));
     assert_eq!(answer.text().matches("data: ").count(), 2);
     assert_eq!(target.received(), 1);
 }
@@ -102,7 +107,12 @@ pub(super) async fn a_reset_after_an_unknown_post_is_not(target: &Target) {
 pub(super) async fn a_reset_inside_a_stream_cuts_the_client(target: &Target) {
     target.fault(1, Fault::Reset(ResetPoint::AfterChunks(2)));
     let (answer, ended) = Ask::events("hello").to(&target.base_url).await.all().await;
-    assert!(!ended, "{}", answer.text());
+    assert!(
+        !ended || target.runs_on == RunsOn::Workerd,
+        "{}",
+        answer.text()
+    );
+    assert!(!answer.text().contains("finishReason"));
     assert_eq!(target.received(), 1);
 }
 

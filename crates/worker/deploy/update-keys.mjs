@@ -1,0 +1,46 @@
+// Puts gemini-keys.json into KV, where the Worker finds it within two minutes.
+//
+//   node update-keys.mjs [--check | --local]
+//
+// --check looks at the file and sends nothing; --local fills the KV of `wrangler dev`. The file is read by the
+// very code that the Worker reads it with. No key is shown, whatever is wrong.
+
+import { spawnSync } from "node:child_process";
+import { copyFileSync, existsSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { initSync, wrong_with } from "./gemini_relay_worker.js";
+
+const here = import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname);
+const FILE = "gemini-keys.json";
+const options = process.argv.slice(2);
+
+function stop(why) {
+  console.error(`update-keys: ${why}`);
+  process.exit(1);
+}
+
+for (const option of options) {
+  if (!["--check", "--local"].includes(option)) stop(`there is no option like that; use --check or --local`);
+}
+if (!existsSync(path.join(here, "wrangler.toml"))) stop("wrangler.toml is missing: run this in the folder that was published");
+const file = path.join(here, FILE);
+if (!existsSync(file)) {
+  copyFileSync(path.join(here, `${FILE}.example`), file);
+  stop(`${FILE} was not there and is now, with examples in it: write your keys into it and run this again`);
+}
+
+initSync({ module: readFileSync(path.join(here, "gemini_relay_worker_bg.wasm")) });
+const list = readFileSync(file);
+const wrong = wrong_with(list);
+if (wrong !== undefined) stop(`${FILE}: ${wrong}`);
+if (list.includes("YOUR-KEY")) stop(`${FILE} still has the examples in it: write your keys in their place`);
+console.log(`${FILE} can be read`);
+if (options.includes("--check")) process.exit(0);
+
+const where = options.includes("--local") ? "--local" : "--remote";
+const put = ["--yes", "wrangler", "kv", "key", "put", "--binding", "KV", "GEMINI_API_KEYS_CONFIG", "--path", FILE, where];
+const windows = process.platform === "win32";
+const { status, error } = spawnSync(windows ? "npx.cmd" : "npx", put, { cwd: here, stdio: "inherit", shell: windows });
+if (error) stop(`npx does not run (${error.code}): install Node 20 or newer, which brings it`);
+if (status !== 0) stop("wrangler did not take it: see above. Log in with `npx wrangler login`, and deploy once before the first keys");
+console.log("the Worker has them within two minutes");

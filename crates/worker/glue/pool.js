@@ -1,0 +1,66 @@
+// The pool object: one for the Worker. It plans from memory, and writes down what it learned some
+// seconds later, a few rows at a time. It holds no stream and makes no request but to KV.
+
+import { DurableObject } from "cloudflare:workers";
+import { Pool } from "./gemini_relay_worker.js";
+import { findKeys, KEYS_EVERY, variables } from "./isolate.js";
+
+export class PoolObject extends DurableObject {
+  constructor(ctx, env) {
+    super(ctx, env);
+    this.sql = ctx.storage.sql;
+    this.saving = false;
+    this.last = "";
+    ctx.blockConcurrencyWhile(async () => {
+      this.sql.exec("CREATE TABLE IF NOT EXISTS known (id TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID");
+      const [high, low] = crypto.getRandomValues(new Uint32Array(2));
+      this.pool = new Pool(variables(env), high, low, Date.now());
+      const rows = this.sql.exec("SELECT id, text FROM known").toArray();
+      this.pool.load(JSON.stringify(rows.map(({ id, text }) => [id, text])), Date.now());
+      await this.readKeys();
+    });
+  }
+
+  async plan(ask) {
+    if (Date.now() - this.readAt > KEYS_EVERY) this.ctx.waitUntil(this.readKeys());
+    const reply = this.pool.plan(ask, Date.now());
+    this.saveSoon();
+    return reply;
+  }
+
+  async report(report) {
+    this.pool.report(report, Date.now());
+    this.saveSoon();
+  }
+
+  async alarm() {
+    this.saving = false;
+    this.ctx.storage.transactionSync(() => {
+      for (const [id, text] of JSON.parse(this.pool.save())) {
+        if (text === "") this.sql.exec("DELETE FROM known WHERE id = ?", id);
+        else this.sql.exec("INSERT OR REPLACE INTO known (id, text) VALUES (?, ?)", id, text);
+      }
+    });
+  }
+
+  saveSoon() {
+    if (this.saving || !this.pool.dirty()) return;
+    this.saving = true;
+    this.ctx.waitUntil(this.ctx.storage.setAlarm(Date.now() + SAVE_AFTER));
+  }
+
+  async readKeys() {
+    this.readAt = Date.now();
+    try {
+      const found = await findKeys(this.env);
+      if (found === this.last) return;
+      this.last = found;
+      this.pool.keys(found, Date.now());
+    } catch (error) {
+      console.error(`keys cannot be read: ${error.name}`);
+    }
+  }
+}
+
+// Each time is an alarm and a row or more, of 100,000 rows a day: at this pace not a fifth of them.
+const SAVE_AFTER = 10_000;

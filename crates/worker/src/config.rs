@@ -1,0 +1,275 @@
+//! Settings, from the Worker's variables and secrets, under the native names.
+//!
+//! A Worker that cannot start would answer everything with a page of Cloudflare's. So a value that
+//! makes no sense is said in the log, by name and with what to write instead, and its default holds;
+//! except where that would let somebody in: then nobody is.
+
+use gemini_relay_core::value::{self, Remedy};
+use gemini_relay_core::{KeyText, Settings, Strategy};
+use http::Uri;
+use serde_json::Value;
+use std::time::Duration;
+
+/// What an operator can decide of a Worker.
+#[derive(Debug)]
+pub struct Config {
+    pub(crate) settings: Settings,
+    pub(crate) base_path: String,
+    /// Names and secrets.
+    pub(crate) tokens: Vec<(String, KeyText)>,
+    pub(crate) anonymous: bool,
+    pub(crate) origins: Vec<String>,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) upstream: Upstream,
+    pub(crate) first_byte_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) replay_limit: usize,
+    pub(crate) replay_total: usize,
+    pub(crate) response_headers: bool,
+    pub(crate) json_log: bool,
+    pub(crate) log: bool,
+    /// Regions to send from, when Google does not serve the place where this runs.
+    pub(crate) regions: Vec<String>,
+    /// What is wrong, for the log.
+    pub problems: Vec<String>,
+}
+
+/// Where requests go.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    /// `https://HOST[:PORT][/PATH]`, without a slash at its end.
+    pub(crate) url: String,
+    pub(crate) host: String,
+}
+
+impl Config {
+    /// Reads the variables, a JSON object of texts.
+    #[must_use]
+    pub fn read(variables: &str) -> Self {
+        let variables: Value = serde_json::from_str(variables).unwrap_or_default();
+        let mut read = Reader {
+            variables,
+            problems: Vec::new(),
+        };
+        let mut closed = false;
+        let tokens = read.tokens().unwrap_or_else(|| {
+            closed = true;
+            Vec::new()
+        });
+        let settings = Settings {
+            strategy: read.value("STRATEGY", Strategy::RoundRobin, strategy),
+            affinity: read.value("AFFINITY", true, value::on_off),
+            max_wait: read.value("MAX_WAIT", Duration::from_secs(30), value::duration),
+            max_waiting: read.value("MAX_WAITING", 1024, |text| {
+                text.parse().map_err(|_| "write a number such as 1024")
+            }),
+            attempts: Some(
+                read.value("ATTEMPTS", MOST_ATTEMPTS, attempts)
+                    .min(MOST_ATTEMPTS),
+            ),
+        };
+        let anonymous = read.value("ALLOW_ANONYMOUS", false, value::on_off);
+        Self {
+            settings,
+            base_path: read.value("BASE_PATH", String::new(), base_path),
+            anonymous: anonymous && tokens.is_empty() && !closed,
+            tokens,
+            origins: read.list("ALLOW_ORIGIN"),
+            hosts: read.list("ALLOW_HOST"),
+            upstream: read.value("UPSTREAM", Upstream::google(), Upstream::parse),
+            first_byte_timeout: read.value("FIRST_BYTE_TIMEOUT", TEN_MINUTES, value::duration),
+            idle_timeout: read.value("IDLE_TIMEOUT", TEN_MINUTES, value::duration),
+            replay_limit: read.value("REPLAY_LIMIT", REPLAY_LIMIT, value::size),
+            replay_total: read.value("REPLAY_TOTAL", REPLAY_TOTAL, value::size),
+            response_headers: read.value("RESPONSE_HEADERS", true, value::on_off),
+            json_log: read.value("LOG_FORMAT", false, |text| match text {
+                "json" => Ok(true),
+                "pretty" => Ok(false),
+                _ => Err("write pretty or json"),
+            }),
+            log: read.value("LOG_LEVEL", true, |text| match text {
+                "off" | "error" | "warn" => Ok(false),
+                "info" | "debug" | "trace" => Ok(true),
+                _ => Err("write off, error, warn, info, debug or trace"),
+            }),
+            regions: read.list("EGRESS_REGION"),
+            problems: read.problems,
+        }
+    }
+}
+
+impl Upstream {
+    fn google() -> Self {
+        Self {
+            url: "https://generativelanguage.googleapis.com".into(),
+            host: "generativelanguage.googleapis.com".into(),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, Remedy> {
+        const REMEDY: Remedy = "write a URL such as https://generativelanguage.googleapis.com";
+        let uri: Uri = text.parse().map_err(|_| REMEDY)?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(REMEDY);
+        };
+        if !matches!(scheme, "http" | "https")
+            || authority.as_str().contains('@')
+            || uri.query().is_some()
+        {
+            return Err(REMEDY);
+        }
+        let mut path = uri.path().trim_end_matches('/');
+        for version in ["/v1beta", "/v1alpha", "/v1"] {
+            path = path.strip_suffix(version).unwrap_or(path);
+        }
+        Ok(Self {
+            url: format!("{scheme}://{authority}{}", path.trim_end_matches('/')),
+            host: authority.host().to_owned(),
+        })
+    }
+}
+
+struct Reader {
+    variables: Value,
+    problems: Vec<String>,
+}
+
+impl Reader {
+    fn text(&self, name: &str) -> Option<String> {
+        let text = self.variables.get(format!("GEMINI_RELAY_{name}"))?;
+        let text = text.as_str()?.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    fn value<T>(&mut self, name: &str, default: T, read: impl Fn(&str) -> Result<T, Remedy>) -> T {
+        let Some(text) = self.text(name) else {
+            return default;
+        };
+        read(&text).unwrap_or_else(|remedy| {
+            // Not the value: it may be a secret under the wrong name.
+            self.problems.push(format!(
+                "GEMINI_RELAY_{name}: {remedy}; its default is used"
+            ));
+            default
+        })
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        let text = self.text(name).unwrap_or_default();
+        text.split(|c: char| c == ',' || c.is_whitespace())
+            .filter(|word| !word.is_empty())
+            .map(|word| word.trim_end_matches('/').to_ascii_lowercase())
+            .collect()
+    }
+
+    /// `None` when there is something that is no token.
+    fn tokens(&mut self) -> Option<Vec<(String, KeyText)>> {
+        let text = self.text("TOKENS").unwrap_or_default();
+        let mut tokens: Vec<(String, KeyText)> = Vec::new();
+        let words = text
+            .split(|c: char| c == ',' || c.is_whitespace())
+            .filter(|word| !word.is_empty());
+        for (at, word) in words.enumerate() {
+            let (name, secret) = match word.split_once('=') {
+                Some((name, secret)) if is_name(name) => (name.to_owned(), secret),
+                _ => (format!("client_{at}"), word),
+            };
+            match KeyText::new(secret) {
+                Ok(secret) if tokens.iter().all(|(other, _)| *other != name) => {
+                    tokens.push((name, secret));
+                }
+                _ => {
+                    self.problems.push(format!(
+                        "GEMINI_RELAY_TOKENS, token {}: write name=SECRET, each name once; nobody is let in until then",
+                        at + 1
+                    ));
+                    return None;
+                }
+            }
+        }
+        Some(tokens)
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b))
+}
+
+fn strategy(text: &str) -> Result<Strategy, Remedy> {
+    Strategy::NAMES
+        .iter()
+        .find(|(name, _)| *name == text)
+        .map(|(_, strategy)| *strategy)
+        .ok_or("write round-robin, fill-first or least-loaded")
+}
+
+fn attempts(text: &str) -> Result<u32, Remedy> {
+    match text {
+        "all" => Ok(MOST_ATTEMPTS),
+        _ => text
+            .parse()
+            .ok()
+            .filter(|n| *n > 0)
+            .ok_or("write a number such as 5, or all"),
+    }
+}
+
+fn base_path(text: &str) -> Result<String, Remedy> {
+    let path = text.trim_end_matches('/');
+    if path.is_empty() || path.starts_with('/') {
+        Ok(path.to_owned())
+    } else {
+        Err("write a path such as /gemini")
+    }
+}
+
+/// A Worker may make 50 requests of its own for each of a client's, on the free plan. The plan, a report,
+/// reading keys and one try through an egress object are among them.
+const MOST_ATTEMPTS: u32 = 40;
+
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+/// An isolate has 128 MB for everything: several such bodies must fit at once.
+const REPLAY_LIMIT: usize = 16_000_000;
+const REPLAY_TOTAL: usize = 48_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn native_names_mean_what_they_mean_natively() {
+        let config = Config::read(
+            r#"{"GEMINI_RELAY_MAX_WAIT":"5s","GEMINI_RELAY_ATTEMPTS":"all","GEMINI_RELAY_TOKENS":"alice=made-up-1, made-up-2",
+               "GEMINI_RELAY_UPSTREAM":"http://127.0.0.1:1/x/v1beta/","GEMINI_RELAY_BASE_PATH":"/deep/er/"}"#,
+        );
+        assert_eq!(config.settings.max_wait, Duration::from_secs(5));
+        assert_eq!(config.settings.attempts, Some(MOST_ATTEMPTS));
+        let names: Vec<&str> = config.tokens.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["alice", "client_1"]);
+        assert_eq!(config.upstream.url, "http://127.0.0.1:1/x");
+        assert_eq!(config.base_path, "/deep/er");
+        assert!(config.problems.is_empty(), "{:?}", config.problems);
+    }
+
+    #[test]
+    fn a_wrong_value_is_said_by_name_and_its_default_holds() {
+        let config = Config::read(r#"{"GEMINI_RELAY_MAX_WAIT":"soon"}"#);
+        assert_eq!(config.settings.max_wait, Duration::from_secs(30));
+        assert!(
+            config.problems[0].contains("GEMINI_RELAY_MAX_WAIT")
+                && !config.problems[0].contains("soon")
+        );
+    }
+
+    #[test]
+    fn a_token_that_is_none_lets_nobody_in() {
+        let config =
+            Config::read(r#"{"GEMINI_RELAY_TOKENS":"alice=","GEMINI_RELAY_ALLOW_ANONYMOUS":"on"}"#);
+        assert!(config.tokens.is_empty() && !config.anonymous);
+        assert_eq!(config.problems.len(), 1);
+    }
+}

@@ -1,0 +1,397 @@
+//! The requests of one isolate.
+//!
+//! The way of a request is the native relay's, one call of the glue after the other:
+//!
+//! | the glue has | calls | and is told to |
+//! |---|---|---|
+//! | a request | `begin` | answer, or gather the body |
+//! | its body | `body` | ask the pool object |
+//! | a plan, or none | `planned` | send, wait, or answer |
+//! | waited | `turn` | send, wait, or answer |
+//! | an answer's head | `answered` | read it, look at it, or pass it on |
+//! | what it read | `error`, `whole`, `piece` | pass it on, or as after `planned` |
+//! | no answer | `failed` | as after `planned` |
+//! | a piece on its way | `see` | pass it as it is, or something else for it |
+//! | the end | `ended` | |
+//! | a client that went | `gone` | |
+
+mod attempt;
+mod door;
+mod passing;
+mod sync;
+
+pub use attempt::Failure;
+pub use passing::{End, Shown};
+
+use crate::config::Config;
+use crate::log::{self, Ending, Record};
+use crate::said::{Body, Said};
+use crate::wire::{Cursor, Report};
+use gemini_relay_core::hop::Hop;
+use gemini_relay_core::letin::Door;
+use gemini_relay_core::recognise::Recognised;
+use gemini_relay_core::refusal::Refusal;
+use gemini_relay_core::relay::{Attempt, Relay, RequestId};
+use gemini_relay_core::scan::Scanner;
+use gemini_relay_core::veil::Veil;
+use gemini_relay_core::watch::Watch;
+use gemini_relay_core::{ClientId, Facts, Surface, Time, reading};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// The policy and the requests of one isolate.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    door: Door,
+    hop: Hop,
+    relay: Relay,
+    has_keys: bool,
+    exchanges: Vec<Option<Box<Exchange>>>,
+    free: Vec<u32>,
+    /// Those who wait and whose turn has come.
+    ready: HashSet<RequestId>,
+    /// Bytes of bodies that the glue keeps.
+    kept: usize,
+    outbox: Report,
+    cursor: Cursor,
+    /// The region to send from, while Google does not serve the place where this runs.
+    egress: Option<(usize, Time)>,
+    run: u32,
+    counter: u64,
+    next_look: Time,
+    lines: Vec<String>,
+}
+
+/// One request.
+#[derive(Debug)]
+struct Exchange {
+    method: Method,
+    found: Recognised,
+    /// The client's, as far as they go to Google.
+    headers: HeaderMap,
+    client: ClientId,
+    deadline: Option<Time>,
+    /// The web page that asks, if it is a listed one.
+    origin: Option<HeaderValue>,
+    facts: Option<Facts>,
+    scanned: bool,
+    upgrade: bool,
+    /// Bytes of the body that the glue keeps, and whether those are all of it.
+    kept: usize,
+    is_kept: bool,
+    /// The body could be sent once, and was.
+    gone: bool,
+    id: Option<RequestId>,
+    /// What was reported with the ask for a plan, until it is answered.
+    reported: Report,
+    used: Vec<Attempt>,
+    /// The regions that were tried because of where this runs.
+    regions: usize,
+    status: StatusCode,
+    answer: HeaderMap,
+    /// The beginning of an answer, while it is looked at.
+    start: Vec<u8>,
+    passing: Option<Passing>,
+    record: Record,
+}
+
+/// An answer on its way.
+#[derive(Debug)]
+struct Passing {
+    watch: Option<Watch>,
+    must_end: bool,
+    veil: Option<Veil>,
+}
+
+impl Engine {
+    /// With the Worker's variables, a JSON object of texts.
+    #[must_use]
+    pub fn new(variables: &str, entropy: u64, now: Time) -> Self {
+        let config = Config::read(variables);
+        let door = Door::new(
+            config.tokens.iter().map(|(_, secret)| secret.expose()),
+            config.anonymous,
+            config.origins.clone(),
+            config.hosts.clone(),
+        );
+        let relay = Relay::new(
+            &[],
+            config.settings.clone(),
+            entropy,
+            entropy,
+            now.as_millis(),
+        );
+        let mut lines = Vec::new();
+        for problem in &config.problems {
+            lines.push(log::said("WARN", problem, config.json_log, now));
+        }
+        Self {
+            door,
+            // Every isolate of this Worker has the same mark: a request may come back to any of them.
+            hop: Hop::new(digest(variables), &config.upstream.host),
+            relay,
+            has_keys: false,
+            exchanges: Vec::new(),
+            free: Vec::new(),
+            ready: HashSet::new(),
+            kept: 0,
+            outbox: Report::default(),
+            cursor: Cursor::default(),
+            egress: None,
+            run: u32::try_from(entropy >> 32).unwrap_or_default(),
+            counter: 0,
+            next_look: Time::ZERO,
+            lines,
+            config,
+        }
+    }
+
+    /// Takes a list of keys, as the glue found it.
+    pub fn keys(&mut self, found: &str, now: Time) {
+        let found = crate::keys::read(found);
+        for problem in &found.problems {
+            self.say("WARN", problem, now);
+        }
+        // A list that cannot be read takes away nobody's keys.
+        if !found.keys.is_empty() {
+            self.relay.reload(&found.keys, now);
+            self.has_keys = true;
+        }
+    }
+
+    /// Lines for the log.
+    pub fn take_lines(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lines)
+    }
+
+    fn say(&mut self, level: &str, text: &str, now: Time) {
+        self.lines
+            .push(log::said(level, text, self.config.json_log, now));
+    }
+
+    /// Shows the body: `shown` is its beginning, at most as much as was asked for; `kept` says how much
+    /// of it is there to be sent again, and `whole` whether that is all of it.
+    pub fn body(&mut self, handle: u32, shown: &[u8], kept: usize, whole: bool, now: Time) -> Said {
+        self.collect(now);
+        let (cursor, report) = (self.cursor, std::mem::take(&mut self.outbox));
+        let Some(exchange) = self.exchange(handle) else {
+            self.outbox = report;
+            return Said::Gone;
+        };
+        exchange.kept = kept;
+        exchange.is_kept = whole;
+        exchange.record.received = kept as u64;
+        let found = if exchange.scanned {
+            let mut scanner = Box::<Scanner>::default();
+            inspect(&mut scanner, shown);
+            scanner.found()
+        } else {
+            Default::default()
+        };
+        let facts = reading::facts(
+            &exchange.found,
+            &found,
+            exchange.client,
+            exchange.deadline,
+            whole,
+        );
+        exchange.record.kind = facts.kind;
+        exchange.record.model.clone_from(&facts.model);
+        let ask = crate::wire::ask(&facts, cursor, &report);
+        exchange.facts = Some(facts);
+        exchange.reported = report;
+        self.kept += kept;
+        Said::Ask(ask)
+    }
+
+    /// The client went away, or the glue gives up.
+    pub fn gone(&mut self, handle: u32, now: Time) {
+        if let Some(exchange) = self.exchange(handle) {
+            exchange.record.ending = Ending::Cancelled;
+            self.close(handle, now);
+        }
+    }
+
+    fn exchange(&mut self, handle: u32) -> Option<&mut Exchange> {
+        self.exchanges.get_mut(handle as usize)?.as_deref_mut()
+    }
+
+    fn open(&mut self, exchange: Box<Exchange>) -> u32 {
+        if let Some(handle) = self.free.pop()
+            && let Some(slot) = self.exchanges.get_mut(handle as usize)
+        {
+            *slot = Some(exchange);
+            return handle;
+        }
+        self.exchanges.push(Some(exchange));
+        u32::try_from(self.exchanges.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Closes requests whose glue was lost: the runtime may end it without a word.
+    fn sweep(&mut self, now: Time) {
+        let lost = |exchange: &Option<Box<Exchange>>| {
+            exchange
+                .as_ref()
+                .is_some_and(|exchange| now.since(exchange.record.started) > EXPIRY)
+        };
+        let handles: Vec<usize> = self
+            .exchanges
+            .iter()
+            .enumerate()
+            .filter(|(_, exchange)| lost(exchange))
+            .map(|(at, _)| at)
+            .collect();
+        for handle in handles {
+            self.close(u32::try_from(handle).unwrap_or(u32::MAX), now);
+        }
+    }
+
+    /// Nothing more is done for a request: the policy learns of it and the log gets its line.
+    fn close(&mut self, handle: u32, now: Time) {
+        let Some(exchange) = self
+            .exchanges
+            .get_mut(handle as usize)
+            .and_then(Option::take)
+        else {
+            return;
+        };
+        self.free.push(handle);
+        self.kept = self.kept.saturating_sub(exchange.kept);
+        if let Some(id) = exchange.id {
+            self.ready.remove(&id);
+            if exchange.record.ending == Ending::Cancelled {
+                self.relay.cancel(id, now);
+            } else {
+                self.relay.finish(id);
+            }
+        }
+        self.take_back(exchange.reported);
+        self.collect(now);
+        if self.config.log {
+            let client = usize::try_from(exchange.record.client.0)
+                .ok()
+                .and_then(|at| self.config.tokens.get(at))
+                .map_or("-", |(name, _)| name);
+            self.lines
+                .push(exchange.record.line(self.config.json_log, client, now));
+        }
+    }
+
+    /// The relay's own answer, as a status, headers and a text.
+    fn refused(
+        refusal: &Refusal,
+        surface: Surface,
+        array: bool,
+        now: Time,
+    ) -> (StatusCode, HeaderMap, String) {
+        let rendered = refusal.render(surface, array, now);
+        let status =
+            StatusCode::from_u16(rendered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/json; charset=UTF-8"),
+        );
+        if let Some(seconds) = rendered.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        (status, headers, rendered.body)
+    }
+
+    /// Answers a request that was let in with a refusal, and closes it.
+    fn refuse(&mut self, handle: u32, refusal: &Refusal, now: Time) -> Said {
+        let shows = self.config.response_headers;
+        let Some(exchange) = self.exchange(handle) else {
+            return Said::Gone;
+        };
+        // Another key might have helped, had the body still been here.
+        let gone = !exchange.record.verdicts.is_empty() && !exchange.is_kept;
+        exchange.record.reason = Some(if gone {
+            "body-past-replay-limit"
+        } else {
+            refusal.name()
+        });
+        let array = exchange.found.array && exchange.found.streams;
+        let (status, mut headers, text) =
+            Self::refused(refusal, exchange.found.surface, array, now);
+        exchange.mark(&mut headers, status, shows);
+        exchange.record.sent = text.len() as u64;
+        exchange.record.first_byte = Some(now);
+        exchange.record.ending = Ending::Whole;
+        self.close(handle, now);
+        Said::Answer {
+            status,
+            headers,
+            body: Body::Text(text),
+        }
+    }
+}
+
+impl Exchange {
+    /// The relay's own headers.
+    fn mark(&mut self, headers: &mut HeaderMap, status: StatusCode, shows: bool) {
+        self.record.status = status.as_u16();
+        door::allow(headers, self.origin.take());
+        if !shows {
+            return;
+        }
+        if let Some(key) = &self.record.key {
+            headers.insert(KEY, key.label_header().clone());
+        }
+        headers.insert(ATTEMPTS, HeaderValue::from(self.record.verdicts.len()));
+        if let Ok(id) = HeaderValue::from_str(&self.record.id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        let past = (status.as_u16() >= 400 && !self.is_kept).then_some("body-past-replay-limit");
+        if let Some(reason) = self.record.reason.or(past) {
+            headers.insert(REASON, HeaderValue::from_static(reason));
+        }
+    }
+}
+
+/// Has the scanner read a body, up to what that may cost. Past it what was found so far decides.
+///
+/// Bytes inside strings cost next to nothing, so a picture of several megabytes is read to its end; each
+/// quote and each backslash costs as much as sixty of them.
+fn inspect(scanner: &mut Scanner, body: &[u8]) {
+    let mut nanos = 0;
+    for slice in body.chunks(SLICE) {
+        scanner.feed(slice);
+        let marks = memchr::memchr2_iter(b'"', b'\\', slice).count();
+        nanos += marks * NANOS_A_MARK + slice.len() * 2 / 3;
+        if nanos > MOST_NANOS {
+            return;
+        }
+    }
+}
+
+/// FNV-1a: it need only be the same everywhere.
+fn digest(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+const KEY: HeaderName = HeaderName::from_static("x-gemini-relay-key");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-gemini-relay-attempts");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-gemini-relay-request-id");
+const REASON: HeaderName = HeaderName::from_static("x-gemini-relay-reason");
+
+/// As measured on workerd, and half of the ten milliseconds that a request may take on the free plan.
+const NANOS_A_MARK: usize = 40;
+const MOST_NANOS: usize = 5_000_000;
+
+/// Between two looks at what it cost so far.
+const SLICE: usize = 65_536;
+
+/// Longer than a 60-minute stream with the longest wait before it.
+const EXPIRY: Duration = Duration::from_secs(2 * 3600);
+
+/// How often requests are looked for whose glue was lost.
+const LOOK: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

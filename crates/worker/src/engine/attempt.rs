@@ -1,0 +1,439 @@
+//! Attempts: what is sent, what came back as far as the policy needs to see it, and what that comes to.
+
+use super::{Engine, Passing};
+use crate::log::Ending;
+use crate::said::{self, Body, Said};
+use gemini_relay_core::google_error::GoogleError;
+use gemini_relay_core::head::{self, Head};
+use gemini_relay_core::redact;
+use gemini_relay_core::refusal::Refusal;
+use gemini_relay_core::relay::{Attempt, Next, Step};
+use gemini_relay_core::veil::Veil;
+use gemini_relay_core::verdict::{Meaning, Outcome, judge};
+use gemini_relay_core::watch::Watch;
+use gemini_relay_core::{KeyText, Time, headers, reading};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::{HeaderMap, Method, StatusCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What was read of an answer.
+enum Came {
+    /// A good one, of which the glue keeps what was read.
+    Good,
+    /// A good one, and these are all its bytes.
+    Whole(Vec<u8>),
+    /// An error.
+    Bad(Vec<u8>),
+    Nothing,
+}
+
+/// Why no answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The connection broke, or never was: the runtime does not say which.
+    Broken,
+    /// It took too long.
+    Silent,
+}
+
+impl Engine {
+    /// The time has come to look again at a request that waits.
+    pub fn turn(&mut self, handle: u32, now: Time) -> Said {
+        let Some(id) = self.exchange(handle).and_then(|exchange| exchange.id) else {
+            return Said::Gone;
+        };
+        let ready = self.relay.ready(now);
+        self.ready.extend(ready);
+        if self.ready.remove(&id) {
+            self.step(handle, now)
+        } else {
+            self.wait(now)
+        }
+    }
+
+    pub(super) fn step(&mut self, handle: u32, now: Time) -> Said {
+        let Some(id) = self.exchange(handle).and_then(|exchange| exchange.id) else {
+            return Said::Gone;
+        };
+        match self.relay.poll(id, now) {
+            Step::Send(attempt) => self.send(handle, attempt, now),
+            Step::Refuse(refusal) => self.refuse(handle, &refusal, now),
+            Step::Wait => self.wait(now),
+        }
+    }
+
+    /// Each that waits has a timer of its own, and whoever wakes first notes whose turn it is: a promise
+    /// of one request must not be kept by another's.
+    fn wait(&self, now: Time) -> Said {
+        let next = self
+            .relay
+            .next_deadline()
+            .map_or(LONGEST_NAP, |at| at.since(now))
+            .clamp(SHORTEST_NAP, LONGEST_NAP);
+        Said::Wait(millis(next))
+    }
+
+    fn send(&mut self, handle: u32, attempt: Attempt, now: Time) -> Said {
+        let region = self.region(now);
+        let (upstream, patience) = (
+            self.config.upstream.url.clone(),
+            millis(self.config.first_byte_timeout),
+        );
+        let hop = self.hop.clone();
+        let Some(exchange) = self.exchange(handle) else {
+            return Said::Gone;
+        };
+        let mut headers = exchange.headers.clone();
+        let (name, secret) = attempt.key.credential(attempt.carrier);
+        headers.insert(name, secret.clone());
+        if let Some(deadline) = exchange.deadline {
+            let left = reading::remaining(deadline, now, attempt.number, &exchange.headers);
+            headers.insert(reading::SERVER_TIMEOUT, left);
+        }
+        hop.mark(&mut headers);
+        exchange.start.clear();
+        exchange.gone |= !exchange.is_kept;
+        let url = format!("{upstream}{}", exchange.found.target);
+        exchange.used.push(attempt);
+        Said::Send {
+            url,
+            headers,
+            region,
+            patience,
+        }
+    }
+
+    /// The head of an answer.
+    pub fn answered(&mut self, handle: u32, status: u16, lines: &str, now: Time) -> Said {
+        let Some(exchange) = self.exchange(handle) else {
+            return Said::Gone;
+        };
+        exchange.status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        exchange.answer = said::headers(lines.lines());
+        if status >= 400 {
+            return Said::ReadError;
+        }
+        if status == 101 && exchange.upgrade {
+            return self.hand_over(handle, now);
+        }
+        // The head of an answer without a body says what the body would be like.
+        if exchange.method != Method::HEAD && !undo_coding(&mut exchange.answer) {
+            // Whether it quotes a key cannot be seen.
+            self.say("WARN", "an answer is not passed on: it came in a coding that was not asked for and cannot be decoded", now);
+            return self.outcome(handle, &Outcome::Broken, Came::Nothing, now);
+        }
+        let Some(facts) = &exchange.facts else {
+            return Said::Gone;
+        };
+        if status != 200 || !reading::is_looked_at(facts) {
+            return self.outcome(handle, &Outcome::Served, Came::Good, now);
+        }
+        let length = exchange
+            .answer
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if !facts.streams && length.is_some_and(|length| length <= SMALL) {
+            return Said::ReadWhole;
+        }
+        Said::Look
+    }
+
+    /// The next piece of an answer that is looked at; `ended`: there is no more; `broken`: it broke there.
+    pub fn piece(
+        &mut self,
+        handle: u32,
+        piece: &[u8],
+        ended: bool,
+        broken: bool,
+        now: Time,
+    ) -> Said {
+        let Some(exchange) = self.exchange(handle) else {
+            return Said::Gone;
+        };
+        let streams = exchange.facts.as_ref().is_some_and(|facts| facts.streams);
+        let over = ended || broken;
+        if exchange.start.is_empty() && piece.is_empty() {
+            if broken {
+                return self.outcome(handle, &Outcome::Broken, Came::Nothing, now);
+            }
+            if ended {
+                return self.outcome(handle, &Outcome::Empty, Came::Good, now);
+            }
+            return Said::Look;
+        }
+        if !streams && exchange.start.is_empty() {
+            // A unary answer is as good as its status, once there is something in it.
+            return self.outcome(handle, &Outcome::Served, Came::Good, now);
+        }
+        let room = piece.len().min(head::MAX_HEAD);
+        exchange
+            .start
+            .extend_from_slice(piece.get(..room).unwrap_or_default());
+        let outcome = match head::look(&exchange.start, over) {
+            Head::Undecided if over => Outcome::Served,
+            Head::Undecided => return Said::Look,
+            Head::Fine => Outcome::Served,
+            Head::Error(error) => Outcome::Refused {
+                status: error.own_status(),
+                error,
+            },
+        };
+        self.outcome(handle, &outcome, Came::Good, now)
+    }
+
+    /// All of an error's body, decompressed, up to a bound.
+    pub fn error(&mut self, handle: u32, body: Vec<u8>, now: Time) -> Said {
+        let Some(exchange) = self.exchange(handle) else {
+            return Said::Gone;
+        };
+        let status = exchange.status.as_u16();
+        let error = GoogleError::parse(&body);
+        let outcome = Outcome::Refused { status, error };
+        self.outcome(handle, &outcome, Came::Bad(body), now)
+    }
+
+    /// All of a small answer.
+    pub fn whole(&mut self, handle: u32, body: Vec<u8>, now: Time) -> Said {
+        let outcome = if body.is_empty() {
+            Outcome::Empty
+        } else {
+            Outcome::Served
+        };
+        self.outcome(handle, &outcome, Came::Whole(body), now)
+    }
+
+    /// No answer came.
+    pub fn failed(&mut self, handle: u32, failure: Failure, now: Time) -> Said {
+        let outcome = match failure {
+            Failure::Broken => Outcome::Broken,
+            Failure::Silent => Outcome::Silent,
+        };
+        self.outcome(handle, &outcome, Came::Nothing, now)
+    }
+
+    /// What an attempt's outcome comes to.
+    fn outcome(&mut self, handle: u32, outcome: &Outcome, came: Came, now: Time) -> Said {
+        let Some(exchange) = self.exchange(handle) else {
+            return Said::Gone;
+        };
+        let (Some(id), Some(attempt)) = (exchange.id, exchange.used.last().cloned()) else {
+            return Said::Gone;
+        };
+        let can_repeat = !exchange.gone;
+        if can_repeat
+            && let Some(facts) = &exchange.facts
+            && matches!(outcome, Outcome::Refused { status: 400, .. })
+            && judge(facts, outcome, now).meaning == Meaning::Location
+            && self.go_elsewhere(handle, now)
+        {
+            return self.send(handle, attempt, now);
+        }
+        let done = self.relay.attempt_done(id, outcome, can_repeat, now);
+        self.collect(now);
+        if done.meaning == Meaning::Location {
+            self.say("ERROR", "Google does not serve the place where this runs (\"User location is not supported\"): set GEMINI_RELAY_EGRESS_REGION, such as wnam", now);
+        }
+        let Some(exchange) = self.exchange(handle) else {
+            return Said::Gone;
+        };
+        exchange.record.verdicts.push(done.meaning);
+        exchange.record.key = Some(Arc::clone(&attempt.key));
+        match done.next {
+            Next::Retry => self.step(handle, now),
+            Next::Refuse(refusal) => self.refuse(handle, &refusal, now),
+            Next::Deliver(why) => {
+                exchange.record.reason = exchange.record.reason.or(why);
+                match came {
+                    Came::Good => self.pass(handle),
+                    Came::Whole(body) => self.deliver_whole(handle, body, now),
+                    Came::Bad(body) => self.deliver_error(handle, &body, now),
+                    Came::Nothing => self.refuse(handle, &Refusal::Broken, now),
+                }
+            }
+        }
+    }
+
+    /// Passes a good answer on.
+    fn pass(&mut self, handle: u32) -> Said {
+        let idle = millis(self.config.idle_timeout);
+        let Some((status, headers)) = self.good_head(handle) else {
+            return Said::Gone;
+        };
+        Said::Pass {
+            status,
+            headers,
+            idle,
+        }
+    }
+
+    /// The head of a good answer, as it goes to the client, and what watches the rest of it.
+    fn good_head(&mut self, handle: u32) -> Option<(StatusCode, HeaderMap)> {
+        let shows = self.config.response_headers;
+        let exchange = self.exchange(handle)?;
+        let (status, mut headers) = (exchange.status, std::mem::take(&mut exchange.answer));
+        headers::clean_answer(&mut headers);
+        if let Some(key) = &exchange.record.key {
+            headers::drop_quoting(&mut headers, &[&key.text]);
+        }
+        exchange.mark(&mut headers, status, shows);
+        let facts = exchange.facts.as_ref()?;
+        let must_end = status == StatusCode::OK && reading::must_end(facts);
+        let watched = reading::is_looked_at(facts);
+        exchange.passing = Some(Passing {
+            watch: if must_end {
+                Some(Watch::stream())
+            } else {
+                watched.then(Watch::default)
+            },
+            must_end,
+            veil: exchange.record.key.clone().map(Veil::new),
+        });
+        Some((status, headers))
+    }
+
+    /// Passes a small good answer on, which is here whole.
+    fn deliver_whole(&mut self, handle: u32, body: Vec<u8>, now: Time) -> Said {
+        let Some((status, headers)) = self.good_head(handle) else {
+            return Said::Gone;
+        };
+        let mut shown = None;
+        if let Some(exchange) = self.exchange(handle) {
+            exchange.record.first_byte = Some(now);
+            exchange.record.sent = body.len() as u64;
+            exchange.record.ending = Ending::Whole;
+            if let Some(passing) = &mut exchange.passing {
+                if let Some(watch) = &mut passing.watch {
+                    watch.see(&body);
+                    exchange.record.usage = watch.usage();
+                }
+                if let Some(veil) = &mut passing.veil {
+                    shown = veil.over(&body).map(|mut shown| {
+                        shown.extend(veil.rest().unwrap_or_default());
+                        shown
+                    });
+                }
+            }
+        }
+        self.close(handle, now);
+        Said::Answer {
+            status,
+            headers,
+            body: shown.map_or(Body::AsRead, |shown| {
+                Body::Text(String::from_utf8_lossy(&shown).into_owned())
+            }),
+        }
+    }
+
+    /// Passes Google's error on, without the keys it may quote.
+    fn deliver_error(&mut self, handle: u32, body: &[u8], now: Time) -> Said {
+        let shows = self.config.response_headers;
+        let Some(exchange) = self.exchange(handle) else {
+            return Said::Gone;
+        };
+        let keys: Vec<&KeyText> = exchange
+            .used
+            .iter()
+            .map(|attempt| &attempt.key.text)
+            .collect();
+        let redacted = redact::redact(body, &keys);
+        let (status, mut headers) = (exchange.status, std::mem::take(&mut exchange.answer));
+        headers::clean_answer(&mut headers);
+        headers.remove(CONTENT_ENCODING);
+        headers.remove(CONTENT_LENGTH);
+        headers::drop_quoting(&mut headers, &keys);
+        exchange.mark(&mut headers, status, shows);
+        exchange.record.sent = redacted.as_deref().unwrap_or(body).len() as u64;
+        exchange.record.first_byte = Some(now);
+        exchange.record.ending = Ending::Whole;
+        self.close(handle, now);
+        Said::Answer {
+            status,
+            headers,
+            body: redacted.map_or(Body::AsRead, |redacted| {
+                Body::Text(String::from_utf8_lossy(&redacted).into_owned())
+            }),
+        }
+    }
+
+    fn hand_over(&mut self, handle: u32, now: Time) -> Said {
+        let shows = self.config.response_headers;
+        let Some(exchange) = self.exchange(handle) else {
+            return Said::Gone;
+        };
+        let (Some(id), Some(attempt)) = (exchange.id, exchange.used.last().cloned()) else {
+            return Said::Gone;
+        };
+        let done = self.relay.attempt_done(id, &Outcome::Served, false, now);
+        let Some(exchange) = self.exchange(handle) else {
+            return Said::Gone;
+        };
+        exchange.record.verdicts.push(done.meaning);
+        exchange.record.key = Some(Arc::clone(&attempt.key));
+        let mut headers = HeaderMap::new();
+        if let Some(protocol) = exchange.answer.remove("sec-websocket-protocol") {
+            headers.insert("sec-websocket-protocol", protocol);
+        }
+        exchange.mark(&mut headers, StatusCode::SWITCHING_PROTOCOLS, shows);
+        // What goes through it is not seen, and so neither is its end.
+        exchange.record.ending = Ending::Whole;
+        self.close(handle, now);
+        Said::HandOver { headers }
+    }
+
+    /// Where to send from, while the place where this runs is not served.
+    fn region(&self, now: Time) -> Option<String> {
+        let (at, until) = self.egress?;
+        (until > now).then(|| self.config.regions.get(at).cloned())?
+    }
+
+    /// Goes on from the next configured region, if there is one that this request has not tried.
+    fn go_elsewhere(&mut self, handle: u32, now: Time) -> bool {
+        let count = self.config.regions.len();
+        let current = self.region(now).and(self.egress).map(|(at, _)| at);
+        let Some(exchange) = self.exchange(handle) else {
+            return false;
+        };
+        if exchange.regions >= count {
+            return false;
+        }
+        exchange.regions += 1;
+        let next = current.map_or(0, |at| (at + 1) % count);
+        self.egress = Some((next, now + REMEMBERED));
+        let region = self.config.regions.get(next).cloned().unwrap_or_default();
+        self.say("WARN", &format!("Google does not serve the place where this runs: requests go out from region={region} for an hour"), now);
+        true
+    }
+}
+
+/// Whether the body can be looked into. The runtime undoes what it knows as it is read.
+fn undo_coding(headers: &mut HeaderMap) -> bool {
+    let Some(coding) = headers.get(CONTENT_ENCODING) else {
+        return true;
+    };
+    let known = matches!(
+        coding
+            .as_bytes()
+            .trim_ascii()
+            .to_ascii_lowercase()
+            .as_slice(),
+        b"" | b"identity" | b"gzip" | b"br"
+    ) && headers.get_all(CONTENT_ENCODING).iter().count() == 1;
+    headers.remove(CONTENT_ENCODING);
+    headers.remove(CONTENT_LENGTH);
+    known
+}
+
+pub(super) fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}
+
+const SHORTEST_NAP: Duration = Duration::from_millis(2);
+const LONGEST_NAP: Duration = Duration::from_secs(1);
+
+/// What is read whole before it is passed on: it arrives at once, and passing it in pieces costs more
+/// than all the rest.
+const SMALL: usize = 64 * 1024;
+
+/// How long another region is kept to.
+const REMEMBERED: Duration = Duration::from_secs(3600);

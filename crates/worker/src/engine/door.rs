@@ -1,0 +1,263 @@
+//! A request's first step: what it is, and whether it may come in.
+
+use super::{Engine, Exchange, LOOK};
+use crate::log::{Ending, Record};
+use crate::said::{self, Body, Said};
+use crate::wire::Report;
+use gemini_relay_core::recognise::{Destination, Recognised, recognise};
+use gemini_relay_core::refusal::Refusal;
+use gemini_relay_core::{ClientId, Surface, Time, headers, reading};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, HOST, UPGRADE, VARY,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+impl Engine {
+    /// A request: its method, its URL and its headers, a line each.
+    pub fn begin(&mut self, head: &str, now: Time) -> Said {
+        if now >= self.next_look {
+            self.next_look = now + LOOK;
+            let ready = self.relay.ready(now);
+            self.ready.extend(ready);
+            self.sweep(now);
+        }
+        let mut lines = head.lines();
+        let method = Method::from_bytes(lines.next().unwrap_or_default().as_bytes());
+        let (host, path) = cut_url(lines.next().unwrap_or_default());
+        let mut headers = said::headers(lines);
+        if !headers.contains_key(HOST)
+            && let Ok(host) = HeaderValue::from_str(host)
+        {
+            headers.insert(HOST, host);
+        }
+        let Ok(method) = method else {
+            let refusal = Refusal::BadRequest("the method is none.");
+            return plain(&refusal, Surface::Gemini, false, now);
+        };
+        let origin = self.origin(&headers);
+        if method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+            return preflight(origin, &headers, now);
+        }
+        match self.route(method, path, headers, now) {
+            Said::Answer {
+                status,
+                mut headers,
+                body,
+            } => {
+                allow(&mut headers, origin);
+                Said::Answer {
+                    status,
+                    headers,
+                    body,
+                }
+            }
+            said => said,
+        }
+    }
+
+    fn route(&mut self, method: Method, path: &str, headers: HeaderMap, now: Time) -> Said {
+        let closed = self.config.tokens.is_empty() && !self.config.anonymous;
+        match recognise(&method, path, &headers, &self.config.base_path) {
+            Destination::Nowhere => plain(&Refusal::NotFound, Surface::Gemini, false, now),
+            Destination::Crooked(found) => {
+                let refusal = Refusal::BadRequest("the path has . or .. for a segment.");
+                plain(&refusal, found.surface, found.array && found.streams, now)
+            }
+            Destination::Relay(page) => self.page(&method, &page, now),
+            Destination::Upstream(found) => {
+                let array = found.array && found.streams;
+                let refuse = |refusal: &Refusal| plain(refusal, found.surface, array, now);
+                if matches!(method, Method::TRACE | Method::CONNECT) {
+                    return refuse(&Refusal::BadRequest("TRACE and CONNECT are not passed on."));
+                }
+                if closed {
+                    return refuse(&Refusal::NoTokens);
+                }
+                if self.hop.is_back(&headers) {
+                    self.say(
+                        "ERROR",
+                        "the upstream leads back to this relay: requests are refused",
+                        now,
+                    );
+                    return refuse(&Refusal::Loop);
+                }
+                match self.door.admit(path, &headers) {
+                    Ok(client) => self.let_in(method, found, client, headers, now),
+                    Err(refusal) => refuse(&refusal),
+                }
+            }
+        }
+    }
+
+    fn let_in(
+        &mut self,
+        method: Method,
+        found: Recognised,
+        client: ClientId,
+        mut headers: HeaderMap,
+        now: Time,
+    ) -> Said {
+        let upgrade = headers
+            .get(UPGRADE)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        let scanned = reading::is_json(&headers, &found);
+        let deadline = reading::server_timeout(&headers).map(|span| now + span);
+        let origin = self.origin(&headers);
+        self.door.drop_tokens(&mut headers);
+        headers::for_google(&mut headers, upgrade);
+        names_the_client(&mut headers);
+        let number = u64::from(self.run) << 32 | self.counter & 0xffff_ffff;
+        self.counter += 1;
+        let record = Record {
+            id: format!("{number:016x}"),
+            client,
+            surface: found.surface,
+            kind: found.kind,
+            model: found.model.clone(),
+            key: None,
+            verdicts: Vec::new(),
+            status: 499,
+            reason: None,
+            sent: 0,
+            received: 0,
+            usage: None,
+            started: now,
+            first_byte: None,
+            ending: Ending::Cancelled,
+        };
+        let room = self.config.replay_total.saturating_sub(self.kept);
+        let limit = self.config.replay_limit.min(room);
+        let handle = self.open(Box::new(Exchange {
+            method,
+            found,
+            headers,
+            client,
+            deadline,
+            origin,
+            facts: None,
+            scanned,
+            upgrade,
+            kept: 0,
+            is_kept: true,
+            gone: false,
+            id: None,
+            reported: Report::default(),
+            used: Vec::new(),
+            regions: 0,
+            status: StatusCode::OK,
+            answer: HeaderMap::new(),
+            start: Vec::new(),
+            passing: None,
+            record,
+        }));
+        Said::Gather {
+            handle,
+            limit,
+            shown: if scanned { MOST_SHOWN } else { 0 },
+        }
+    }
+
+    /// The relay's own pages. What probes ask must need nothing and tell nothing.
+    fn page(&mut self, method: &Method, page: &str, now: Time) -> Said {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return plain(&Refusal::NotFound, Surface::Gemini, false, now);
+        }
+        let (status, text) = match page {
+            "healthy" => (StatusCode::OK, "healthy\n"),
+            "ready" if self.has_keys => (StatusCode::OK, "ready\n"),
+            "ready" => (StatusCode::SERVICE_UNAVAILABLE, "no keys\n"),
+            _ => return plain(&Refusal::NotFound, Surface::Gemini, false, now),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        Said::Answer {
+            status,
+            headers,
+            body: Body::Text(text.to_owned()),
+        }
+    }
+
+    /// The origin to name in an answer to these headers, for the glue, which marks every answer with it.
+    fn origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let origin = self.door.listed_origin(headers)?;
+        HeaderValue::from_str(origin).ok()
+    }
+}
+
+/// The relay's own answer to a request that was not let in.
+fn plain(refusal: &Refusal, surface: Surface, array: bool, now: Time) -> Said {
+    let (status, headers, text) = Engine::refused(refusal, surface, array, now);
+    Said::Answer {
+        status,
+        headers,
+        body: Body::Text(text),
+    }
+}
+
+fn preflight(origin: Option<HeaderValue>, asked: &HeaderMap, now: Time) -> Said {
+    let Some(origin) = origin else {
+        let refusal = Refusal::Forbidden(
+            "a web page's origin is not allowed. Allow it with GEMINI_RELAY_ALLOW_ORIGIN.",
+        );
+        return plain(&refusal, Surface::Gemini, false, now);
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"),
+    );
+    if let Some(asked) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+    }
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    headers.insert(VARY, HeaderValue::from_static("origin"));
+    Said::Answer {
+        status: StatusCode::NO_CONTENT,
+        headers,
+        body: Body::Text(String::new()),
+    }
+}
+
+/// What a listed web page needs to read an answer.
+pub(super) fn allow(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
+    if let Some(origin) = origin {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
+        headers.append(VARY, HeaderValue::from_static("origin"));
+    }
+}
+
+/// `https://host:port/path?query`, which is how the runtime has it, to host and the rest.
+fn cut_url(url: &str) -> (&str, &str) {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at(end);
+    (host, if path.is_empty() { "/" } else { path })
+}
+
+/// Cloudflare writes who the client is into headers; that is none of Google's business. The runtime
+/// writes the host by itself.
+fn names_the_client(headers: &mut HeaderMap) {
+    let gone: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str();
+            name.starts_with("cf-")
+                || name.starts_with("x-forwarded-")
+                || matches!(name, "x-real-ip" | "cdn-loop" | "true-client-ip" | "host")
+        })
+        .cloned()
+        .collect();
+    for name in gone {
+        headers.remove(name);
+    }
+}
+
+/// What of a body is handed over to be looked into: copying it costs too.
+const MOST_SHOWN: usize = 5_000_000;

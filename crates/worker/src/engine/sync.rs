@@ -1,0 +1,150 @@
+//! The plan, and what is told to the pool object and heard from it.
+
+use super::{Engine, Said};
+use crate::wire::{self, Report};
+use gemini_relay_core::Time;
+use gemini_relay_core::event::{Change, Subject};
+
+impl Engine {
+    /// The object's answer, or an empty text where none came in time: then the request goes on with what
+    /// is known.
+    pub fn planned(&mut self, handle: u32, reply: &str, now: Time) -> Said {
+        let reply = wire::read_reply(reply);
+        let Some(exchange) = self.exchange(handle) else {
+            return Said::Gone;
+        };
+        let reported = std::mem::take(&mut exchange.reported);
+        let Some(facts) = exchange.facts.clone() else {
+            return Said::Gone;
+        };
+        let plan = match reply {
+            Some((cursor, plan, news)) => {
+                for event in &news {
+                    self.relay.apply(event, now);
+                }
+                // Answers may overtake each other.
+                if cursor.generation != self.cursor.generation
+                    || cursor.sequence > self.cursor.sequence
+                {
+                    self.cursor = cursor;
+                }
+                plan
+            }
+            None => {
+                self.take_back(reported);
+                Vec::new()
+            }
+        };
+        let id = self.relay.admit_planned(facts, plan, now);
+        if let Some(exchange) = self.exchange(handle) {
+            exchange.id = Some(id);
+        }
+        self.step(handle, now)
+    }
+
+    /// What is to be reported, if anything; it counts as reported unless it is given back.
+    pub fn report(&mut self) -> String {
+        let report = std::mem::take(&mut self.outbox);
+        if report.is_empty() {
+            String::new()
+        } else {
+            wire::report(&report)
+        }
+    }
+
+    /// A report that did not arrive.
+    pub fn unreported(&mut self, report: &str) {
+        self.take_back(wire::read_report(report));
+    }
+
+    /// How much there is to report.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.outbox.len()
+    }
+
+    pub(super) fn take_back(&mut self, mut report: Report) {
+        if report.is_empty() {
+            return;
+        }
+        report.events.append(&mut self.outbox.events);
+        report.moved.append(&mut self.outbox.moved);
+        // The newest say what holds; an object that is away for long is told those.
+        let past = report.events.len().saturating_sub(MOST_UNREPORTED);
+        report.events.drain(..past);
+        report.moved.truncate(MOST_UNREPORTED);
+        self.outbox = report;
+    }
+
+    /// Takes what the policy learned, for the object and for the log.
+    pub(super) fn collect(&mut self, now: Time) {
+        let events = self.relay.take_events();
+        for event in &events {
+            self.note(&event.change, now);
+        }
+        self.outbox.events.extend(events);
+        self.outbox.moved.extend(self.relay.take_moved());
+    }
+
+    fn note(&mut self, change: &Change, now: Time) {
+        let (level, text) = self.told(change);
+        if !text.is_empty() {
+            self.say(level, &text, now);
+        }
+    }
+
+    fn told(&self, change: &Change) -> (&'static str, String) {
+        let mut keys = self.relay.pool().keys();
+        match change {
+            Change::Blocked(subject, block) | Change::Cleared(subject, block) => {
+                let (what, label) = match subject {
+                    Subject::Key(id) => {
+                        ("key", keys.find(|key| key.id == *id).map(|key| &*key.label))
+                    }
+                    Subject::Project(id) => (
+                        "project",
+                        keys.find(|key| key.project_id == *id)
+                            .map(|key| &*key.project),
+                    ),
+                };
+                let label = label.unwrap_or("?");
+                let model = block.model.as_deref().unwrap_or("all");
+                let (reason, until) = (block.reason.name(), block.until);
+                match change {
+                    Change::Cleared(..) => {
+                        ("INFO", format!("back: {what} {label} reason={reason}"))
+                    }
+                    _ if block.strikes.is_some() => (
+                        "WARN",
+                        format!(
+                            "out: {what} {label} is {} reason={reason} model={model} tried_again={until:?}",
+                            block.reason.words()
+                        ),
+                    ),
+                    _ => (
+                        "INFO",
+                        format!(
+                            "cools: {what} {label} reason={reason} model={model} until={until:?}"
+                        ),
+                    ),
+                }
+            }
+            Change::CarrierLearned(key, surface, _) => {
+                let label = keys
+                    .find(|one| one.id == *key)
+                    .map_or("?", |key| &*key.label);
+                (
+                    "INFO",
+                    format!(
+                        "learned how key {label} is to be shown surface={}",
+                        surface.name()
+                    ),
+                )
+            }
+            Change::ModelNamed(..) => ("INFO", String::new()),
+        }
+    }
+}
+
+/// More than a pool of a thousand keys has to say at once.
+const MOST_UNREPORTED: usize = 2048;

@@ -1,0 +1,373 @@
+//! Whole conversations with the engine, without a runtime.
+
+use super::{End, Engine, Failure, Shown};
+use crate::said::{Body, Said};
+use crate::{PoolObject, wire};
+use gemini_relay_core::Time;
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
+use std::time::Duration;
+
+const NOW: Time = Time::from_millis(1_795_348_800_000);
+const SOON: Time = Time::from_millis(1_795_348_800_050);
+const PATH: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
+const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";
+const HELLO: &str = r#"{"contents":[{"role":"user","parts":[{"text":"hello"}]}]}"#;
+
+struct Stand {
+    engine: Engine,
+    object: PoolObject,
+}
+
+impl Stand {
+    fn new(more: &str) -> Self {
+        let variables = format!(r#"{{"GEMINI_RELAY_ALLOW_ANONYMOUS":"on"{more}}}"#);
+        let keys = json!({"config": r#"["made-up-key-0","made-up-key-1","made-up-key-2"]"#});
+        let mut engine = Engine::new(&variables, 7, NOW);
+        engine.keys(&keys.to_string(), NOW);
+        let mut object = PoolObject::new(&variables, 9, NOW);
+        object.keys(&keys.to_string(), NOW);
+        Self { engine, object }
+    }
+
+    fn begin(&mut self, path: &str) -> u32 {
+        let head = format!(
+            "POST\nhttps://relay.example{path}\ncontent-type:application/json\nx-goog-api-key:of-the-client\n"
+        );
+        match self.engine.begin(&head, NOW) {
+            Said::Gather { handle, .. } => handle,
+            said => panic!("{said:?}"),
+        }
+    }
+
+    /// A request as far as its first attempt.
+    fn sent(&mut self, path: &str) -> (u32, Said) {
+        let handle = self.begin(path);
+        let said = self
+            .engine
+            .body(handle, HELLO.as_bytes(), HELLO.len(), true, NOW);
+        let Said::Ask(ask) = said else {
+            panic!("{said:?}")
+        };
+        let reply = self.object.plan(&ask, NOW);
+        (handle, self.engine.planned(handle, &reply, NOW))
+    }
+
+    fn lines(&mut self) -> String {
+        self.engine.take_lines().join("\n")
+    }
+}
+
+#[track_caller]
+fn key_of(said: &Said) -> String {
+    match said {
+        Said::Send { headers, .. } => headers["x-goog-api-key"].to_str().unwrap().to_owned(),
+        said => panic!("{said:?}"),
+    }
+}
+
+#[track_caller]
+fn answer(said: Said) -> (StatusCode, HeaderMap, Body) {
+    match said {
+        Said::Answer {
+            status,
+            headers,
+            body,
+        } => (status, headers, body),
+        said => panic!("{said:?}"),
+    }
+}
+
+const QUOTA: &str = r#"{"error":{"code":429,"message":"You exceeded your current quota.\nPlease retry in 60s.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaId":"GenerateRequestsPerMinutePerProjectPerModel-FreeTier"}]},{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"60s"}]}}"#;
+
+#[test]
+fn a_small_answer_is_read_whole_and_passed_on_as_it_is() {
+    let mut stand = Stand::new("");
+    let (handle, said) = stand.sent(PATH);
+    assert_eq!(key_of(&said), "made-up-key-0");
+    let Said::Send { url, headers, .. } = said else {
+        unreachable!()
+    };
+    assert_eq!(
+        url,
+        format!("https://generativelanguage.googleapis.com{PATH}")
+    );
+    assert_eq!(headers.get_all("x-goog-api-key").iter().count(), 1);
+    let said = stand
+        .engine
+        .answered(handle, 200, "content-length:20\nalt-svc:h3\n", NOW);
+    assert_eq!(said, Said::ReadWhole);
+    let body = br#"{"usageMetadata":{"totalTokenCount":7}}"#.to_vec();
+    let (status, headers, body) = answer(stand.engine.whole(handle, body, SOON));
+    assert_eq!((status.as_u16(), body), (200, Body::AsRead));
+    assert_eq!(headers["x-gemini-relay-key"], "key_0");
+    assert!(!headers.contains_key("alt-svc"));
+    let lines = stand.lines();
+    assert!(
+        lines.contains("tokens=7") && lines.contains("verdicts=served") && lines.contains("ms=50"),
+        "{lines}"
+    );
+    assert_eq!(
+        stand.engine.waiting(),
+        0,
+        "a served request has nothing to report"
+    );
+}
+
+#[test]
+fn a_refused_key_is_walked_past_and_the_object_told_with_the_next_ask() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(PATH);
+    assert_eq!(stand.engine.answered(handle, 429, "", NOW), Said::ReadError);
+    let said = stand.engine.error(handle, QUOTA.into(), NOW);
+    assert_eq!(key_of(&said), "made-up-key-1");
+    assert_eq!(stand.engine.waiting(), 1);
+    let other = stand.begin(PATH);
+    let Said::Ask(ask) = stand.engine.body(other, b"", 0, true, NOW) else {
+        panic!()
+    };
+    assert_eq!(wire::read_ask(&ask).unwrap().2.events.len(), 1);
+    assert_eq!(stand.engine.waiting(), 0);
+    // The object did not answer: it is told again.
+    key_of(&stand.engine.planned(other, "", NOW));
+    assert_eq!(stand.engine.waiting(), 1);
+}
+
+#[test]
+fn a_request_whose_client_leaves_before_the_plan_gives_back_what_it_carried() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(PATH);
+    stand.engine.answered(handle, 429, "", NOW);
+    stand.engine.error(handle, QUOTA.into(), NOW);
+    let other = stand.begin(PATH);
+    stand.engine.body(other, b"", 0, true, NOW);
+    stand.engine.gone(other, NOW);
+    assert_eq!(stand.engine.waiting(), 1);
+    assert!(stand.lines().contains("ending=cancelled"));
+    assert_eq!(stand.engine.planned(other, "", NOW), Said::Gone);
+}
+
+#[test]
+fn a_stream_is_looked_at_watched_and_ended() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(STREAM);
+    assert_eq!(stand.engine.answered(handle, 200, "", NOW), Said::Look);
+    assert_eq!(
+        stand.engine.piece(handle, b"data: ", false, false, NOW),
+        Said::Look
+    );
+    let event =
+        br#"{"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"totalTokenCount":9}}"#;
+    assert!(matches!(
+        stand.engine.piece(handle, event, false, false, NOW),
+        Said::Pass { .. }
+    ));
+    for piece in [&b"data: "[..], event] {
+        assert_eq!(stand.engine.see(handle, piece, SOON), Shown::AsItIs);
+    }
+    assert_eq!(
+        stand.engine.ended(handle, false, SOON),
+        End::Whole(Vec::new())
+    );
+    assert!(stand.lines().contains("tokens=9"));
+}
+
+#[test]
+fn a_stream_that_stops_short_is_cut_and_one_that_begins_with_an_error_is_tried_again() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(STREAM);
+    stand.engine.answered(handle, 200, "", NOW);
+    let said = stand
+        .engine
+        .piece(handle, QUOTA.as_bytes(), false, false, NOW);
+    assert_eq!(key_of(&said), "made-up-key-1");
+    stand.engine.answered(handle, 200, "", NOW);
+    let event = br#"data: {"candidates":[]}"#;
+    assert!(matches!(
+        stand.engine.piece(handle, event, false, false, NOW),
+        Said::Pass { .. }
+    ));
+    stand.engine.see(handle, event, NOW);
+    assert_eq!(stand.engine.ended(handle, false, NOW), End::Cut);
+    assert!(stand.lines().contains("ending=cut"));
+}
+
+#[test]
+fn a_key_quoted_on_the_way_is_covered_whatever_pieces_it_comes_in() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(STREAM);
+    stand.engine.answered(handle, 200, "", NOW);
+    stand
+        .engine
+        .piece(handle, b"data: {\"candidates\":1", false, false, NOW);
+    let text = "data: {\"error\": \"made-up-key-0 is suspended\"} made-up-key";
+    let mut out = Vec::new();
+    for piece in text.as_bytes().chunks(9) {
+        match stand.engine.see(handle, piece, NOW) {
+            Shown::AsItIs => out.extend_from_slice(piece),
+            Shown::Instead(bytes) => out.extend(bytes),
+        }
+    }
+    if let End::Whole(rest) = stand.engine.ended(handle, false, NOW) {
+        out.extend(rest);
+    }
+    let covered = text.replace("made-up-key-0", "*************");
+    assert_eq!(String::from_utf8(out).unwrap(), covered);
+}
+
+#[test]
+fn a_pool_that_is_dry_is_waited_for_and_then_refused_with_the_true_time() {
+    let mut stand = Stand::new(r#","GEMINI_RELAY_MAX_WAIT":"90s""#);
+    let (handle, mut said) = stand.sent(PATH);
+    for _ in 0..3 {
+        key_of(&said);
+        stand.engine.answered(handle, 429, "", NOW);
+        said = stand.engine.error(handle, QUOTA.into(), NOW);
+    }
+    assert_eq!(said, Said::Wait(1000));
+    let mut now = NOW;
+    while let Said::Wait(millis) = said {
+        now = now + Duration::from_millis(millis.into());
+        said = stand.engine.turn(handle, now);
+    }
+    key_of(&said);
+    assert!(now.since(NOW) >= Duration::from_secs(60) && now.since(NOW) < Duration::from_secs(62));
+    let mut stand = Stand::new(r#","GEMINI_RELAY_MAX_WAIT":"0""#);
+    let (handle, mut said) = stand.sent(PATH);
+    for _ in 0..3 {
+        stand.engine.answered(handle, 429, "", NOW);
+        said = stand.engine.error(handle, QUOTA.into(), NOW);
+    }
+    let (status, headers, _) = answer(said);
+    assert_eq!(
+        (status.as_u16(), &headers["retry-after"]),
+        (429, &"60".parse().unwrap())
+    );
+}
+
+#[test]
+fn what_may_create_something_is_not_sent_again_after_a_broken_connection() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent("/v1beta/webhooks");
+    let (status, ..) = answer(stand.engine.failed(handle, Failure::Broken, NOW));
+    assert_eq!(status.as_u16(), 502);
+    let (handle, said) = stand.sent(PATH);
+    let first = key_of(&said);
+    let said = stand.engine.failed(handle, Failure::Broken, NOW);
+    assert!(matches!(said, Said::Wait(_)), "{said:?} after {first}");
+}
+
+#[test]
+fn an_answer_in_a_coding_that_cannot_be_undone_is_not_passed_on() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(PATH);
+    let said = stand
+        .engine
+        .answered(handle, 200, "content-encoding:zstd\n", NOW);
+    assert!(matches!(said, Said::Wait(_)), "{said:?}");
+    let (handle, _) = stand.sent(PATH);
+    let said = stand.engine.answered(
+        handle,
+        200,
+        "content-encoding:gzip\ncontent-length:5\n",
+        NOW,
+    );
+    assert_eq!(said, Said::Look);
+}
+
+#[test]
+fn another_region_is_tried_before_a_key_and_each_only_once() {
+    let nowhere = r#"{"error":{"code":400,"message":"User location is not supported for the API use.","status":"FAILED_PRECONDITION"}}"#;
+    let mut stand = Stand::new(r#","GEMINI_RELAY_EGRESS_REGION":"wnam weur""#);
+    let (handle, mut said) = stand.sent(PATH);
+    let mut went = Vec::new();
+    while let Said::Send {
+        region, headers, ..
+    } = &said
+    {
+        went.push((
+            region.clone().unwrap_or_default(),
+            headers["x-goog-api-key"].to_str().unwrap().to_owned(),
+        ));
+        stand.engine.answered(handle, 400, "", NOW);
+        said = stand.engine.error(handle, nowhere.into(), NOW);
+    }
+    let regions: Vec<&str> = went.iter().map(|(region, _)| &**region).collect();
+    assert_eq!(regions, ["", "wnam", "weur"]);
+    assert!(went.iter().all(|(_, key)| key == "made-up-key-0"));
+    assert_eq!(answer(said).0.as_u16(), 400);
+    assert_eq!(stand.engine.waiting(), 0, "nothing is held against a key");
+}
+
+#[test]
+fn bodies_have_a_limit_in_all_which_is_given_back() {
+    let mut stand =
+        Stand::new(r#","GEMINI_RELAY_REPLAY_TOTAL":"100KB","GEMINI_RELAY_REPLAY_LIMIT":"80KB""#);
+    let head = format!("POST\nhttps://relay.example{PATH}\ncontent-type:application/json\n");
+    let limit = |engine: &mut Engine| match engine.begin(&head, NOW) {
+        Said::Gather { limit, handle, .. } => (limit, handle),
+        said => panic!("{said:?}"),
+    };
+    let (first, handle) = limit(&mut stand.engine);
+    stand.engine.body(handle, b"", 60_000, true, NOW);
+    let (second, _) = limit(&mut stand.engine);
+    stand.engine.gone(handle, NOW);
+    let (third, _) = limit(&mut stand.engine);
+    assert_eq!((first, second, third), (80_000, 40_000, 80_000));
+}
+
+#[test]
+fn of_a_large_body_only_so_much_is_read_as_it_may_cost() {
+    let mut stand = Stand::new("");
+    let mut ask = |parts: &str| {
+        let handle = stand.begin("/v1beta/interactions");
+        let body = format!(r#"{{"input":[{parts}],"model":"gemini-2.5-pro"}}"#);
+        match stand.engine.body(handle, body.as_bytes(), 0, true, NOW) {
+            Said::Ask(ask) => wire::read_ask(&ask).unwrap().0.model,
+            said => panic!("{said:?}"),
+        }
+    };
+    let picture = format!("\"{}\"", "A".repeat(4_500_000));
+    assert_eq!(ask(&picture).as_deref(), Some("gemini-2.5-pro"));
+    let text = format!("\"{}\"", "\\n\\n".repeat(1_000_000));
+    assert_eq!(ask(&text), None);
+}
+
+#[test]
+fn a_request_whose_glue_was_lost_is_closed_after_hours() {
+    let mut stand = Stand::new("");
+    stand.sent(PATH);
+    let later = NOW + Duration::from_secs(3 * 3600);
+    stand
+        .engine
+        .begin("GET\nhttps://relay.example/-/ready\n", later);
+    assert_eq!((stand.engine.kept, stand.engine.free.len()), (0, 1));
+    assert!(stand.lines().contains("ending=cancelled"));
+}
+
+#[test]
+fn requests_that_are_over_leave_nothing_behind() {
+    let mut stand = Stand::new("");
+    for at in 0..100 {
+        let (handle, _) = stand.sent(PATH);
+        match at % 3 {
+            0 => stand.engine.gone(handle, NOW),
+            1 => {
+                stand.engine.answered(handle, 404, "", NOW);
+                stand.engine.error(handle, b"not found".to_vec(), NOW);
+                stand.engine.gone(handle, NOW);
+            }
+            _ => {
+                stand
+                    .engine
+                    .answered(handle, 200, "content-length:2\n", NOW);
+                stand.engine.whole(handle, b"{}".to_vec(), NOW);
+            }
+        }
+    }
+    assert!(stand.engine.exchanges.len() <= 1);
+    assert_eq!(
+        (stand.engine.kept, stand.engine.relay.in_progress()),
+        (0, (0, 0))
+    );
+}

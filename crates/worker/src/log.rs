@@ -1,0 +1,181 @@
+//! One line a request, the same as the native relay's.
+
+use gemini_relay_core::pool::KeyInfo;
+use gemini_relay_core::verdict::Meaning;
+use gemini_relay_core::watch::Usage;
+use gemini_relay_core::{ClientId, Kind, Surface, Time};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// What is said of a request when it is over.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) id: String,
+    pub(crate) client: ClientId,
+    pub(crate) surface: Surface,
+    pub(crate) kind: Kind,
+    pub(crate) model: Option<Arc<str>>,
+    /// The key that was sent last.
+    pub(crate) key: Option<Arc<KeyInfo>>,
+    pub(crate) verdicts: Vec<Meaning>,
+    pub(crate) status: u16,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) started: Time,
+    pub(crate) first_byte: Option<Time>,
+    pub(crate) ending: Ending,
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Whole,
+    /// The client went away.
+    Cancelled,
+    /// It broke upstream, and so for the client.
+    Cut,
+}
+
+impl Record {
+    pub(crate) fn line(&self, json: bool, client: &str, now: Time) -> String {
+        let mut line = Line::new(json, now);
+        line.text("id", &self.id);
+        line.text("client", client);
+        line.text("surface", self.surface.name());
+        line.text("kind", self.kind.name());
+        line.text("model", self.model.as_deref().unwrap_or("-"));
+        line.text("key", self.key.as_ref().map_or("-", |key| &key.label));
+        line.number("attempts", self.verdicts.len() as u64);
+        let verdicts: Vec<&str> = self.verdicts.iter().map(|one| one.name()).collect();
+        line.text("verdicts", &verdicts.join(","));
+        line.number("status", self.status.into());
+        if let Some(reason) = self.reason {
+            line.text("reason", reason);
+        }
+        line.number("received", self.received);
+        line.number("sent", self.sent);
+        if let Some(usage) = self.usage {
+            line.number("tokens", usage.total);
+        }
+        let millis = |from: Time, to: Time| u64::try_from(to.since(from).as_millis()).unwrap_or(0);
+        if let Some(first_byte) = self.first_byte {
+            line.number("first_byte_ms", millis(self.started, first_byte));
+        }
+        line.number("ms", millis(self.started, now));
+        match self.ending {
+            Ending::Whole => {}
+            Ending::Cancelled => line.text("ending", "cancelled"),
+            Ending::Cut => line.text("ending", "cut"),
+        }
+        line.end()
+    }
+}
+
+/// Something else that happened.
+pub(crate) fn said(level: &str, text: &str, json: bool, now: Time) -> String {
+    if json {
+        let text = serde_json::to_string(text).unwrap_or_default();
+        format!(
+            "{{\"timestamp\":\"{now:?}\",\"level\":\"{level}\",\"message\":{text},\"target\":\"gemini_relay\"}}"
+        )
+    } else {
+        format!("{now:?} {level:>5} {text}")
+    }
+}
+
+struct Line {
+    out: String,
+    json: bool,
+}
+
+impl Line {
+    fn new(json: bool, now: Time) -> Self {
+        // Such as 2026-11-22T12:00:00.123Z.
+        let stamp = format!("{now:?}");
+        let out = if json {
+            format!("{{\"timestamp\":\"{stamp}\",\"level\":\"INFO\"")
+        } else {
+            format!("{stamp}  INFO")
+        };
+        Self { out, json }
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        self.name(name);
+        let plain = !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !b"\"'=\\".contains(&b));
+        if plain && self.json {
+            let _ = write!(self.out, "\"{text}\"");
+        } else if plain {
+            self.out.push_str(text);
+        } else {
+            // Whatever a client wrote, it does not end the line.
+            let quoted = serde_json::to_string(text).unwrap_or_default();
+            self.out.push_str(&quoted);
+        }
+    }
+
+    fn number(&mut self, name: &str, number: u64) {
+        self.name(name);
+        let _ = write!(self.out, "{number}");
+    }
+
+    fn name(&mut self, name: &str) {
+        let _ = if self.json {
+            write!(self.out, ",\"{name}\":")
+        } else {
+            write!(self.out, " {name}=")
+        };
+    }
+
+    fn end(mut self) -> String {
+        if self.json {
+            self.out.push_str(",\"target\":\"gemini_relay::request\"}");
+        }
+        self.out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            id: "0000ab120000001f".into(),
+            client: ClientId::ANONYMOUS,
+            surface: Surface::Gemini,
+            kind: Kind::Generate,
+            model: Some("two\nlines".into()),
+            key: None,
+            verdicts: vec![Meaning::Quota, Meaning::Served],
+            status: 200,
+            reason: None,
+            sent: 5,
+            received: 7,
+            usage: None,
+            started: Time::from_millis(1_795_348_800_000),
+            first_byte: None,
+            ending: Ending::Cut,
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_line_whatever_a_client_calls_its_model() {
+        let now = Time::from_millis(1_795_348_800_012);
+        assert_eq!(
+            record().line(false, "-", now),
+            "2026-11-22T12:00:00.012Z  INFO id=0000ab120000001f client=- surface=gemini kind=generate \
+             model=\"two\\nlines\" key=- attempts=2 verdicts=quota,served status=200 received=7 sent=5 ms=12 ending=cut"
+        );
+        let json: serde_json::Value = serde_json::from_str(&record().line(true, "-", now)).unwrap();
+        assert_eq!(
+            (&json["model"], &json["ms"]),
+            (&"two\nlines".into(), &12.into())
+        );
+    }
+}

@@ -1,0 +1,321 @@
+//! The pool object: the one place where turns are taken and what is known comes together.
+//!
+//! It answers one call a request, from memory. What it learns it writes down behind the answer, together
+//! with whose turn it is, a few rows at a time and some seconds apart: 100,000 rows a day are free. It may
+//! be evicted between any two calls; what it then has lost is the last seconds' news, which isolates find
+//! out again at the cost of an attempt.
+//!
+//! An isolate that was here before is told what is new since then; one that was not, or that met an earlier
+//! life of this object, or that stayed away for too long, is told all.
+
+use crate::config::Config;
+use crate::wire::{self, Cursor, Report};
+use gemini_relay_core::Time;
+use gemini_relay_core::event::{Change, Event};
+use gemini_relay_core::relay::Relay;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// The object's own engine.
+#[derive(Debug)]
+pub struct PoolObject {
+    relay: Relay,
+    config: Config,
+    generation: u64,
+    /// How many events there were, and the last of them.
+    sequence: u64,
+    news: VecDeque<Event>,
+    /// Rows to be written, by id; empty to be removed.
+    rows: BTreeMap<String, String>,
+    turns_taken: bool,
+    /// Rows that were read before there were keys.
+    kept: Vec<Event>,
+    kept_turns: Value,
+    has_keys: bool,
+}
+
+impl PoolObject {
+    /// With the Worker's variables; `now` names this life.
+    #[must_use]
+    pub fn new(variables: &str, entropy: u64, now: Time) -> Self {
+        let config = Config::read(variables);
+        Self {
+            relay: Relay::new(
+                &[],
+                config.settings.clone(),
+                entropy,
+                entropy,
+                now.as_millis(),
+            ),
+            config,
+            generation: now.as_millis(),
+            sequence: 0,
+            news: VecDeque::new(),
+            rows: BTreeMap::new(),
+            turns_taken: false,
+            kept: Vec::new(),
+            kept_turns: Value::Null,
+            has_keys: false,
+        }
+    }
+
+    /// Takes what was written down: `[[ID, TEXT], …]`. What is long past is removed.
+    pub fn load(&mut self, rows: &str, now: Time) {
+        let rows: Value = serde_json::from_str(rows).unwrap_or_default();
+        for row in rows.as_array().into_iter().flatten() {
+            let (Some(id), Some(text)) = (
+                row.get(0).and_then(Value::as_str),
+                row.get(1).and_then(Value::as_str),
+            ) else {
+                continue;
+            };
+            let value: Value = serde_json::from_str(text).unwrap_or_default();
+            if id == TURNS {
+                self.kept_turns = value;
+            } else if let Some(event) =
+                wire::read_event(&value).filter(|event| !is_past(event, now))
+            {
+                self.kept.push(event);
+            } else {
+                self.rows.insert(id.to_owned(), String::new());
+            }
+        }
+    }
+
+    /// Takes a list of keys, as the glue found it. What is wrong with it is said by the isolates.
+    pub fn keys(&mut self, found: &str, now: Time) {
+        let keys = crate::keys::read(found).keys;
+        if keys.is_empty() {
+            return;
+        }
+        let turns = if self.has_keys {
+            self.relay.turns()
+        } else {
+            wire::read_turns(&self.kept_turns)
+        };
+        self.relay.reload(&keys, now);
+        self.has_keys = true;
+        for event in std::mem::take(&mut self.kept) {
+            self.learn(event, now);
+        }
+        self.relay.restore_turns(&turns, now);
+        self.rows.remove(TURNS);
+    }
+
+    /// Makes a plan. An empty answer to what cannot be read.
+    pub fn plan(&mut self, ask: &str, now: Time) -> String {
+        let Some((facts, cursor, report)) = wire::read_ask(ask) else {
+            return String::new();
+        };
+        self.learn_all(report, now);
+        let plan = self.relay.plan(&facts, MOST_PLANNED, now);
+        self.turns_taken |= !plan.is_empty();
+        let here = Cursor {
+            generation: self.generation,
+            sequence: self.sequence,
+        };
+        let oldest = self.sequence - self.news.len() as u64;
+        if cursor.generation == self.generation && cursor.sequence >= oldest {
+            let seen = usize::try_from(cursor.sequence - oldest).unwrap_or(usize::MAX);
+            return wire::reply(here, &plan, self.news.iter().skip(seen));
+        }
+        wire::reply(here, &plan, self.relay.known().iter())
+    }
+
+    /// Takes a report that came by itself.
+    pub fn report(&mut self, report: &str, now: Time) {
+        self.learn_all(wire::read_report(report), now);
+    }
+
+    /// Whether there is anything to write down.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.turns_taken || !self.rows.is_empty()
+    }
+
+    /// The rows to write: `[[ID, TEXT or nothing], …]`.
+    pub fn save(&mut self) -> String {
+        let mut rows = std::mem::take(&mut self.rows);
+        if std::mem::take(&mut self.turns_taken) {
+            let turns = wire::turns_json(&self.relay.turns());
+            rows.insert(TURNS.to_owned(), turns.to_string());
+        }
+        json!(rows.into_iter().collect::<Vec<_>>()).to_string()
+    }
+
+    fn learn_all(&mut self, report: Report, now: Time) {
+        for event in report.events {
+            self.learn(event, now);
+        }
+        for moved in report.moved {
+            self.relay.remember(moved);
+        }
+    }
+
+    fn learn(&mut self, event: Event, now: Time) {
+        self.relay.apply(&event, now);
+        self.rows.insert(
+            wire::subject_of(&event),
+            wire::event_json(&event).to_string(),
+        );
+        self.sequence += 1;
+        self.news.push_back(event);
+        if self.news.len() > MOST_NEWS {
+            self.news.pop_front();
+        }
+    }
+
+    /// What is wrong with the variables.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.config.problems
+    }
+}
+
+/// Whether nobody needs to know of it any more.
+fn is_past(event: &Event, now: Time) -> bool {
+    match &event.change {
+        Change::Blocked(_, block) => block.strikes.is_none() && block.until + PAST <= now,
+        Change::Cleared(_, block) => block.until.max(event.stamp.at) + PAST <= now,
+        Change::CarrierLearned(..) | Change::ModelNamed(..) => false,
+    }
+}
+
+/// Enough for nearly every walk; past its end an isolate goes on by itself.
+const MOST_PLANNED: usize = 8;
+
+/// An isolate that missed more than these is told everything.
+const MOST_NEWS: usize = 2048;
+
+/// Late news of what ended an hour ago are of no use.
+const PAST: Duration = Duration::from_secs(3600);
+
+/// The row of whose turn it is.
+const TURNS: &str = "turns";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gemini_relay_core::block::{Block, Reason};
+    use gemini_relay_core::event::{Stamp, Subject};
+    use gemini_relay_core::{ClientId, Facts, KeyId, KeyText, Kind, Kinds, Repeat, Surface};
+
+    const NOW: Time = Time::from_millis(1_795_348_800_000);
+
+    fn facts() -> Facts {
+        Facts {
+            surface: Surface::Gemini,
+            kind: Kind::Generate,
+            model: Some("flash".into()),
+            streams: false,
+            repeat: Repeat::Freely,
+            replayable: true,
+            client: ClientId::ANONYMOUS,
+            conversation: None,
+            deadline: None,
+        }
+    }
+
+    fn object(rows: &str, now: Time) -> PoolObject {
+        let mut object = PoolObject::new("{}", 5, now);
+        object.load(rows, now);
+        let found = json!({"config": r#"["made-up-key-0","made-up-key-1","made-up-key-2"]"#});
+        object.keys(&found.to_string(), now);
+        object
+    }
+
+    fn id(at: usize) -> KeyId {
+        KeyText::new(&format!("made-up-key-{at}")).unwrap().id()
+    }
+
+    fn blocked(at: usize, sequence: u64, until: Time) -> Event {
+        Event {
+            stamp: Stamp {
+                at: NOW,
+                generation: 1,
+                sequence,
+                origin: 9,
+            },
+            change: Change::Blocked(
+                Subject::Key(id(at)),
+                Block {
+                    model: None,
+                    kinds: Kinds::ALL,
+                    reason: Reason::QuotaMinute,
+                    since: NOW,
+                    until,
+                    strikes: None,
+                    violation: None,
+                },
+            ),
+        }
+    }
+
+    fn plan(
+        object: &mut PoolObject,
+        cursor: Cursor,
+        report: &Report,
+    ) -> (Cursor, Vec<KeyId>, usize) {
+        let text = object.plan(&wire::ask(&facts(), cursor, report), NOW);
+        let (cursor, plan, news) = wire::read_reply(&text).unwrap();
+        (cursor, plan, news.len())
+    }
+
+    #[test]
+    fn each_plan_begins_with_the_next_key_and_tells_only_what_is_new() {
+        let mut object = object("[]", NOW);
+        let (cursor, first, _) = plan(&mut object, Cursor::default(), &Report::default());
+        assert_eq!(first, [id(0), id(1), id(2)]);
+        let report = Report {
+            events: vec![blocked(1, 1, NOW + Duration::from_secs(60))],
+            moved: Vec::new(),
+        };
+        let (later, second, news) = plan(&mut object, cursor, &report);
+        assert_eq!((second, news), (vec![id(2), id(0)], 1));
+        let (_, _, news) = plan(&mut object, later, &Report::default());
+        assert_eq!(news, 0);
+        let (_, _, news) = plan(&mut object, Cursor::default(), &Report::default());
+        assert_eq!(news, 1, "a newcomer is told all");
+    }
+
+    #[test]
+    fn an_evicted_object_goes_on_where_it_was() {
+        let mut object1 = object("[]", NOW);
+        let report = Report {
+            events: vec![blocked(0, 1, NOW + Duration::from_secs(60))],
+            moved: Vec::new(),
+        };
+        let (cursor, first, _) = plan(&mut object1, Cursor::default(), &report);
+        assert_eq!(first[0], id(1));
+        assert!(object1.is_dirty());
+        let saved: Value = serde_json::from_str(&object1.save()).unwrap();
+        assert!(!object1.is_dirty());
+        let mut object2 = object(&saved.to_string(), NOW + Duration::from_millis(1));
+        let (_, second, news) = plan(&mut object2, cursor, &Report::default());
+        assert_eq!((second, news), (vec![id(2), id(1)], 1));
+    }
+
+    #[test]
+    fn what_is_long_past_is_removed_from_the_store() {
+        let mut object1 = object("[]", NOW);
+        object1.report(
+            &wire::report(&Report {
+                events: vec![blocked(0, 1, NOW + Duration::from_secs(60))],
+                moved: Vec::new(),
+            }),
+            NOW,
+        );
+        let saved = object1.save();
+        let later = NOW + Duration::from_secs(2 * 3600);
+        let mut object2 = object(&saved, later);
+        assert!(object2.is_dirty());
+        let rows: Value = serde_json::from_str(&object2.save()).unwrap();
+        assert_eq!(rows[0][1], "");
+    }
+
+    #[test]
+    fn one_that_cannot_be_understood_is_answered_with_nothing() {
+        assert_eq!(object("[]", NOW).plan("what?", NOW), "");
+    }
+}

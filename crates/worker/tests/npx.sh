@@ -1,0 +1,3 @@
+#!/bin/sh
+# Stands in for npx: notes what it was asked.
+echo "$@" > asked

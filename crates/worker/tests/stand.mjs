@@ -1,0 +1,123 @@
+// A Worker to test on workerd, and a Google of the test's own behind it.
+
+import { Log, LogLevel, Miniflare } from "miniflare";
+import { readFileSync, readdirSync } from "node:fs";
+import { createServer } from "node:http";
+import path from "node:path";
+
+export const dist =
+  process.env.GEMINI_RELAY_WORKER_DIST ??
+  path.resolve(import.meta.dirname, "../../../target/worker-dist");
+
+export const MODEL = "gemini-2.5-flash";
+export const CALL = `/v1beta/models/${MODEL}:generateContent`;
+export const HELLO = JSON.stringify({ contents: [{ role: "user", parts: [{ text: "hello" }] }] });
+
+// What every key of these tests begins with: it must be found in nothing that comes out.
+export const CANARY = "made-up-key-of-a-canary";
+export const key = (at) => `${CANARY}-${at}`;
+export const keyList = (count) =>
+  JSON.stringify(Array.from({ length: count }, (_, at) => ({ value: key(at), project: `project-${at}` })));
+
+export const served = {
+  candidates: [{ content: { role: "model", parts: [{ text: "hi" }] }, finishReason: "STOP", index: 0 }],
+  usageMetadata: { promptTokenCount: 1, candidatesTokenCount: 1, totalTokenCount: 2 },
+};
+
+// `google(key, request, body)` gives `[status, JSON]`, or nothing for an answer as it should be.
+export async function stand({ google = () => undefined, bindings = {}, kv, upgrade } = {}) {
+  const asked = [];
+  const server = createServer((request, response) => {
+    const pieces = [];
+    request.on("data", (piece) => pieces.push(piece));
+    request.on("end", () => {
+      const body = Buffer.concat(pieces);
+      const shown = request.headers["x-goog-api-key"];
+      asked.push({ key: shown, url: request.url, headers: request.headers, length: body.length });
+      const [status, answer] = google(shown, request, body) ?? [200, served];
+      const text = JSON.stringify(answer);
+      response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });
+      response.end(text);
+    });
+  });
+  if (upgrade) server.on("upgrade", upgrade);
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const upstream = `http://127.0.0.1:${server.address().port}`;
+
+  const files = readdirSync(dist).filter((name) => /\.(js|wasm)$/.test(name));
+  // The wrapper stands beside what it wraps, and is the entry.
+  const module = (folder) => (name) => ({
+    type: name.endsWith(".wasm") ? "CompiledWasm" : "ESModule",
+    path: path.join(dist, name),
+    contents: readFileSync(path.join(folder, name)),
+  });
+  const modules = [module(import.meta.dirname)("wrapped.js"), ...files.map(module(dist))];
+  const miniflare = new Miniflare({
+    log: new Log(LogLevel.NONE),
+    modules,
+    modulesRoot: dist,
+    compatibilityDate: "2026-04-01",
+    compatibilityFlags: ["enable_request_signal"],
+    bindings: { GEMINI_RELAY_UPSTREAM: upstream, GEMINI_RELAY_ALLOW_ANONYMOUS: "on", ...bindings },
+    kvNamespaces: ["KV"],
+    durableObjects: {
+      POOL: { className: "PoolObject", useSQLite: true },
+      EGRESS: { className: "EgressObject", useSQLite: true },
+    },
+    unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
+  });
+  await miniflare.ready;
+  const namespace = await miniflare.getKVNamespace("KV");
+  for (const [name, text] of Object.entries(kv ?? { GEMINI_API_KEYS_CONFIG: keyList(3) })) {
+    await namespace.put(name, text);
+  }
+  const base = (await miniflare.unsafeGetDirectURL()).origin;
+  return {
+    base,
+    asked,
+    namespace,
+    used: () => asked.reduce((counts, { key }) => ({ ...counts, [key]: (counts[key] ?? 0) + 1 }), {}),
+    ask: (init = {}) =>
+      fetch(base + CALL, { method: "POST", body: HELLO, headers: { "content-type": "application/json" }, ...init }),
+    look: async (what = "") => (await fetch(`${base}/test?${what}`)).json(),
+    async stop() {
+      await miniflare.dispose();
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+// Runs `count` times, so many at once.
+export async function crowd(count, atOnce, act) {
+  let next = 0;
+  const one = async () => {
+    while (next < count) await act(next++);
+  };
+  await Promise.all(Array.from({ length: atOnce }, one));
+}
+
+export const quota = (seconds) => [
+  429,
+  {
+    error: {
+      code: 429,
+      message: `You exceeded your current quota.\nPlease retry in ${seconds}s.`,
+      status: "RESOURCE_EXHAUSTED",
+      details: [
+        {
+          "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+          violations: [
+            {
+              quotaMetric: "generativelanguage.googleapis.com/generate_content_free_tier_requests",
+              quotaId: "GenerateRequestsPerMinutePerProjectPerModel-FreeTier",
+              quotaDimensions: { model: MODEL, location: "global" },
+              quotaValue: "10",
+            },
+          ],
+        },
+        { "@type": "type.googleapis.com/google.rpc.RetryInfo", retryDelay: `${seconds}s` },
+      ],
+    },
+  },
+];

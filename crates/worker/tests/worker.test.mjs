@@ -1,0 +1,204 @@
+// What is the Worker's own: the object, KV, the place where it runs. What every relay must do is in the native
+// relay's conformance scenarios, which are run against the Worker too.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { CANARY, crowd, key, keyList, quota, stand } from "./stand.mjs";
+
+async function on(options, act) {
+  const one = await stand(options);
+  try {
+    await act(one);
+    const { lines } = await one.look();
+    assert.ok(!lines.join("\n").includes(CANARY), "a key was logged");
+  } finally {
+    await one.stop();
+  }
+}
+
+test("a thousand requests are shared evenly, with one call of the object each and no write to KV", () =>
+  on({}, async (one) => {
+    await one.ask();
+    await crowd(999, 50, async () => assert.equal((await one.ask()).status, 200));
+    for (const count of Object.values(one.used())) {
+      assert.ok(Math.abs(count - 1000 / 3) <= 10, JSON.stringify(one.used()));
+    }
+    const { calls, writes } = await one.look();
+    assert.ok(calls <= 1200, `${calls} calls`);
+    assert.equal(writes, 0);
+  }));
+
+test("an object that dies in between loses no request, and what it wrote down is still known", () =>
+  on({ google: (shown) => (shown === key(1) ? quota(600) : undefined) }, async (one) => {
+    for (let at = 0; at < 6; at += 1) assert.equal((await one.ask()).status, 200);
+    assert.equal(one.used()[key(1)], 1);
+    // The report is on its way within a second or with the next plan.
+    await one.ask();
+    await one.look("save");
+    await one.look("evict");
+    await crowd(40, 10, async () => assert.equal((await one.ask()).status, 200));
+    assert.equal(one.used()[key(1)], 1, "it was not asked again");
+    assert.equal(Object.values(one.used()).reduce((sum, count) => sum + count), 48);
+  }));
+
+test("an object that takes two seconds is not waited for", () =>
+  on({}, async (one) => {
+    await one.ask();
+    await one.look("slow=2000");
+    const begun = Date.now();
+    await crowd(30, 30, async () => assert.equal((await one.ask()).status, 200));
+    assert.ok(Date.now() - begun < 5000);
+    await one.look("slow=0");
+    assert.equal((await one.ask()).status, 200);
+  }));
+
+test("a Worker without client tokens refuses and explains, and asks nobody", () =>
+  on({ bindings: { GEMINI_RELAY_ALLOW_ANONYMOUS: "off" } }, async (one) => {
+    const answer = await one.ask();
+    assert.equal(answer.status, 503);
+    const { error } = await answer.json();
+    assert.match(error.message, /GEMINI_RELAY_TOKENS/);
+    assert.match(error.message, /GEMINI_RELAY_ALLOW_ANONYMOUS/);
+    assert.equal((await fetch(`${one.base}/-/healthy`)).status, 200);
+    assert.equal(one.asked.length, 0);
+  }));
+
+test("keys are found as one list, as an entry each, and in a secret", async () => {
+  const entries = { first: key(0), second: key(1), "old-index": "17" };
+  for (const [options, count] of [
+    [{ kv: { GEMINI_API_KEYS_CONFIG: keyList(2) } }, 2],
+    [{ kv: { GEMINI_API_KEYS_CONFIG: `${key(0)}\n${key(1)}\n` } }, 2],
+    [{ kv: entries }, 2],
+    [{ kv: {}, bindings: { GEMINI_API_KEYS: `${key(0)}, ${key(1)}, ${key(2)}` } }, 3],
+  ]) {
+    await on(options, async (one) => {
+      for (let at = 0; at < 6; at += 1) assert.equal((await one.ask()).status, 200);
+      assert.equal(Object.keys(one.used()).length, count);
+      assert.ok(Object.values(one.used()).every((used) => used === 6 / count));
+    });
+  }
+});
+
+test("a changed list is taken up within two minutes, and a broken one takes no key away", () =>
+  on({ kv: { GEMINI_API_KEYS_CONFIG: keyList(1) } }, async (one) => {
+    assert.equal((await one.ask()).status, 200);
+    await one.namespace.put("GEMINI_API_KEYS_CONFIG", keyList(2));
+    await one.look("ahead=60000");
+    await until(async () => {
+      await one.ask();
+      return one.used()[key(1)] > 0;
+    });
+    await one.namespace.put("GEMINI_API_KEYS_CONFIG", `["${key(1)}",`);
+    await one.look("ahead=60000");
+    await until(async () => {
+      assert.equal((await one.ask()).status, 200);
+      return (await one.look()).lines.some((line) => line.includes("GEMINI_API_KEYS_CONFIG: line 1"));
+    });
+    assert.equal((await one.ask()).status, 200);
+  }));
+
+test("where Google does not serve this place requests go out from another, and no key is blamed", () => {
+  const nowhere = [400, { error: { code: 400, message: "User location is not supported for the API use.", status: "FAILED_PRECONDITION" } }];
+  // Whoever comes through the object is told apart by nothing on the wire: the first answer is the only refusal.
+  let refused = 0;
+  const google = () => (refused++ === 0 ? nowhere : undefined);
+  return on({ google, bindings: { GEMINI_RELAY_EGRESS_REGION: "wnam, weur" } }, async (one) => {
+    for (let at = 0; at < 3; at += 1) {
+      const answer = await one.ask();
+      assert.equal(answer.status, 200);
+      assert.equal(answer.headers.get("x-gemini-relay-attempts"), "1");
+    }
+    assert.equal((await one.look()).egress.length, 3);
+    assert.equal(one.asked[0].key, one.asked[1].key, "the same key was asked again");
+  });
+});
+
+test("without a region the refusal of the place is passed on as it came", () => {
+  const nowhere = [400, { error: { code: 400, message: "User location is not supported for the API use.", status: "FAILED_PRECONDITION" } }];
+  return on({ google: () => nowhere }, async (one) => {
+    const answer = await one.ask();
+    assert.equal(answer.status, 400);
+    assert.deepEqual(await answer.json(), nowhere[1]);
+    assert.equal(one.asked.length, 1);
+    assert.ok((await one.look()).lines.some((line) => line.includes("GEMINI_RELAY_EGRESS_REGION")));
+  });
+});
+
+test("a suspended key, which Google quotes, is in no answer and no line of the log", () => {
+  const google = (shown) => [403, { error: { code: 403, message: `Permission denied: Consumer 'api_key:${shown}' has been suspended.`, status: "PERMISSION_DENIED", details: [{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: "CONSUMER_SUSPENDED", metadata: { containerInfo: shown } }] } }];
+  return on({ google }, async (one) => {
+    for (let at = 0; at < 2; at += 1) {
+      const answer = await one.ask();
+      const text = [...answer.headers].join("\n") + (await answer.text());
+      assert.equal(answer.status, 503);
+      assert.ok(!text.includes(CANARY), text);
+    }
+    assert.equal(one.asked.length, 3);
+  });
+});
+
+test("a body past the replay limit goes through once, whole, and is not tried again", () =>
+  on({ google: (shown) => (shown === key(0) ? quota(60) : undefined), bindings: { GEMINI_RELAY_REPLAY_LIMIT: "10KB" } }, async (one) => {
+    const body = JSON.stringify({ contents: [{ role: "user", parts: [{ text: "word ".repeat(20_000) }] }] });
+    const answer = await one.ask({ body });
+    assert.equal(answer.status, 429);
+    assert.equal(answer.headers.get("x-gemini-relay-reason"), "body-past-replay-limit");
+    assert.deepEqual(one.asked.map(({ length }) => length), [body.length]);
+    assert.equal((await one.ask({ body })).status, 200);
+    assert.equal(one.asked[1].length, body.length);
+  }));
+
+test("a client's address and what Cloudflare says of it are not passed on", () =>
+  on({}, async (one) => {
+    await one.ask({ headers: { "content-type": "application/json", "cf-connecting-ip": "192.0.2.7", "x-forwarded-for": "192.0.2.7", "x-of-the-client": "1" } });
+    const { headers } = one.asked[0];
+    assert.ok(!JSON.stringify(headers).includes("192.0.2.7"));
+    assert.equal(headers["x-of-the-client"], "1");
+  }));
+
+test("a listed web page gets the CORS headers with every answer, another none", () =>
+  on({ bindings: { GEMINI_RELAY_ALLOW_ORIGIN: "https://app.example" } }, async (one) => {
+    const from = (origin) => ({ headers: { "content-type": "application/json", origin } });
+    const answer = await one.ask(from("https://app.example"));
+    assert.equal(answer.headers.get("access-control-allow-origin"), "https://app.example");
+    const foreign = await one.ask(from("https://elsewhere.example"));
+    assert.equal(foreign.status, 403);
+    assert.equal(foreign.headers.get("access-control-allow-origin"), null);
+  }));
+
+test("a WebSocket is handed over with the pool's key and without the client's", async () => {
+  const heads = [];
+  const upgrade = (request, socket) => {
+    heads.push({ url: request.url, headers: request.headers });
+    import("node:crypto").then(({ createHash }) => {
+      const accept = createHash("sha1")
+        .update(`${request.headers["sec-websocket-key"]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+        .digest("base64");
+      socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
+      // One unmasked text frame.
+      socket.write(Buffer.from([0x81, 2, 0x68, 0x69]));
+    });
+  };
+  await on({ upgrade }, async (one) => {
+    const { default: WebSocket } = await import("ws");
+    const url = `${one.base.replace("http", "ws")}//ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent?key=of-the-client`;
+    const socket = new WebSocket(url);
+    const said = await new Promise((resolve, reject) => {
+      socket.on("message", (data) => resolve(String(data)));
+      socket.on("error", reject);
+    });
+    socket.terminate();
+    assert.equal(said, "hi");
+    assert.equal(heads[0].headers["x-goog-api-key"], key(0));
+    assert.ok(!heads[0].url.includes("of-the-client"));
+  });
+});
+
+// Looks until it holds.
+async function until(holds) {
+  const begun = Date.now();
+  while (!(await holds())) {
+    assert.ok(Date.now() - begun < 20_000, "not in time");
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

@@ -1,0 +1,131 @@
+//! The Worker: built into a folder that needs nothing more than Node to be deployed, and tested on the
+//! real workerd.
+//!
+//! Who deploys has no Rust, so everything is built here: the WebAssembly, its JavaScript, the glue,
+//! `wrangler.toml` and what puts keys into KV, side by side.
+
+use crate::ci::{cargo, root, wasm_command};
+use crate::say::say;
+use crate::setup;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Builds the Worker into `target/worker-dist`.
+pub(crate) fn dist() -> Result<PathBuf, String> {
+    // Of its own: the compiler may be another.
+    let built = root().join("target/wasm");
+    let mut command = wasm_command(&["build", "--package", "gemini-relay-worker", "--release"]);
+    setup::run(&mut command)?;
+    let bindgen = bindgen()?;
+    let out = root().join("target/worker-dist");
+    if out.exists() {
+        fs::remove_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
+    }
+    let wasm = built.join("wasm32-unknown-unknown/release/gemini_relay_worker.wasm");
+    setup::run(
+        Command::new(bindgen)
+            .args(["--target", "web", "--no-typescript", "--out-dir"])
+            .arg(&out)
+            .arg(&wasm),
+    )?;
+    let worker = root().join("crates/worker");
+    let mut parts = files(&worker.join("glue"))?;
+    parts.extend(files(&worker.join("deploy"))?);
+    for file in parts {
+        let name = file.file_name().unwrap_or_default();
+        fs::copy(&file, out.join(name)).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    say!("the Worker is in {}", out.display());
+    Ok(out)
+}
+
+/// Builds the Worker, and runs its own tests and the native relay's scenarios against it.
+pub(crate) fn test() -> Result<(), String> {
+    let out = dist()?;
+    let tests = root().join("crates/worker/tests");
+    setup::node(&tests)?;
+    let mut scenarios = cargo(&[
+        "test",
+        "--package",
+        "gemini-relay",
+        "--bin",
+        "gemini-relay",
+        "conformance",
+        "--",
+        // Each has a workerd of its own.
+        "--test-threads",
+        "3",
+    ]);
+    scenarios.env("GEMINI_RELAY_WORKER_DIST", &out);
+    setup::run(&mut scenarios)?;
+    let mut own = Command::new("node");
+    // Named one by one: what a folder means there differs between versions.
+    own.arg("--test")
+        .arg(tests.join("worker.test.mjs"))
+        .arg(tests.join("keys.test.mjs"))
+        .env("GEMINI_RELAY_WORKER_DIST", &out);
+    setup::run(&mut own)
+}
+
+/// CPU of workerd a request, beside the same calls in JavaScript.
+pub(crate) fn bench() -> Result<(), String> {
+    let out = dist()?;
+    let tests = root().join("crates/worker/tests");
+    setup::node(&tests)?;
+    setup::run(
+        Command::new("node")
+            .arg(tests.join("bench/bench.mjs"))
+            .arg(&out),
+    )
+}
+
+/// The program that makes the JavaScript beside the WebAssembly: exactly the version of the library.
+fn bindgen() -> Result<PathBuf, String> {
+    if let Some(given) = std::env::var_os("WASM_BINDGEN_BIN") {
+        return Ok(PathBuf::from(given));
+    }
+    let version = locked("wasm-bindgen")?;
+    let tools = root().join("target/tools");
+    let program = tools
+        .join("bin")
+        .join(format!("wasm-bindgen{}", std::env::consts::EXE_SUFFIX));
+    let there = Command::new(&program)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| {
+            String::from_utf8_lossy(&output.stdout).trim() == format!("wasm-bindgen {version}")
+        });
+    if !there {
+        say!("installing wasm-bindgen-cli {version} (some minutes, once)");
+        let mut command = cargo(&[
+            "install",
+            "wasm-bindgen-cli",
+            "--force",
+            "--version",
+            &version,
+            "--root",
+        ]);
+        setup::run(command.arg(&tools))?;
+    }
+    Ok(program)
+}
+
+/// The version of a package in `Cargo.lock`.
+fn locked(package: &str) -> Result<String, String> {
+    let path = root().join("Cargo.lock");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mark = format!("name = \"{package}\"\nversion = \"");
+    text.split_once(&mark)
+        .and_then(|(_, rest)| rest.split_once('"'))
+        .map(|(version, _)| version.to_owned())
+        .ok_or_else(|| format!("Cargo.lock has no {package}"))
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .collect())
+}
