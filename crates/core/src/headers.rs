@@ -1,69 +1,86 @@
 //! Which headers go through, each way.
 
-use crate::key::KeyText;
 use crate::letin;
+use crate::pool::{Carrier, KeyInfo};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
-/// Takes off what belongs to the client's connection or names the client; the rest goes to Google.
+/// Makes of a client's headers those of every attempt but for the key: without what belongs to the client's
+/// connection or names the client, and with a place for the key. `length` is the body's, where it is known.
+/// `Host` is left for the shell to set.
 ///
 /// `Accept-Encoding` stays behind too: what is compressed cannot be watched for its cost and its end
-/// as it is, and every client takes plain text.
-pub fn for_google(headers: &mut HeaderMap, upgrade: bool) {
-    let mut gone = named_by_connection(headers, upgrade);
-    gone.extend(
-        headers
-            .keys()
-            .filter(|name| {
-                letin::is_credential(name)
-                    || is_hop_by_hop(name) && !(upgrade && **name == header::UPGRADE)
-                    || **name == header::CONTENT_LENGTH
-                    || **name == header::EXPECT
-            })
-            .cloned(),
-    );
+/// as it is, and every client takes plain text. Saying nothing would allow any coding.
+pub fn for_google(headers: &mut HeaderMap, length: Option<u64>, upgrade: bool) {
+    let mut gone = Vec::new();
+    let (mut has_length, mut has_key) = (false, false);
+    for name in headers.keys() {
+        if *name == API_KEY {
+            // Its value makes way for the attempt's key.
+            has_key = true;
+        } else if *name == header::CONNECTION {
+            named_by_connection(headers, upgrade, &mut gone);
+            gone.push(header::CONNECTION);
+        } else if *name == header::CONTENT_LENGTH {
+            has_length = true;
+        } else if letin::is_credential(name)
+            || is_hop_by_hop(name) && !(upgrade && *name == header::UPGRADE)
+            || *name == header::EXPECT
+        {
+            gone.push(name.clone());
+        }
+    }
     for name in gone {
         headers.remove(name);
     }
-    // Saying nothing would allow any coding.
-    headers.insert(
-        header::ACCEPT_ENCODING,
-        HeaderValue::from_static("identity"),
-    );
+    let said_twice = headers.len() > headers.keys_len();
+    match length {
+        None if has_length => drop(headers.remove(header::CONTENT_LENGTH)),
+        Some(length) if has_length && said_twice => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        _ => {}
+    }
+    headers.insert(header::ACCEPT_ENCODING, IDENTITY);
+    if !has_key {
+        headers.insert(API_KEY, HeaderValue::from_static(""));
+    }
     if upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
 }
 
+/// Puts the key of an attempt into its place.
+pub fn put_key(headers: &mut HeaderMap, key: &KeyInfo, carrier: Carrier) {
+    let (name, secret) = key.credential(carrier);
+    if name != API_KEY {
+        headers.remove(API_KEY);
+    }
+    headers.insert(name, secret.clone());
+}
+
 /// Takes off what belongs to the connection with Google. `Alt-Svc` would send clients to port 443 of
 /// the relay's host; a cookie would be one for all clients.
 pub fn clean_answer(headers: &mut HeaderMap) {
-    for name in named_by_connection(headers, false) {
-        headers.remove(name);
+    let mut gone = Vec::new();
+    for name in headers.keys() {
+        if *name == header::CONNECTION {
+            named_by_connection(headers, false, &mut gone);
+        }
+        if is_hop_by_hop(name) || *name == header::ALT_SVC || *name == header::SET_COOKIE {
+            gone.push(name.clone());
+        }
     }
-    let gone: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            is_hop_by_hop(name) || **name == header::ALT_SVC || **name == header::SET_COOKIE
-        })
-        .cloned()
-        .collect();
     for name in gone {
         headers.remove(name);
     }
 }
 
 /// Takes off headers that quote a key.
-pub fn drop_quoting(headers: &mut HeaderMap, keys: &[&KeyText]) {
+pub fn drop_quoting<'a>(headers: &mut HeaderMap, keys: impl Iterator<Item = &'a KeyInfo> + Clone) {
     let quoting: Vec<HeaderName> = headers
         .iter()
-        .filter(|(_, value)| {
-            let value = value.as_bytes();
-            keys.iter().any(|key| {
-                let key = key.expose().as_bytes();
-                value.len() >= key.len() && value.windows(key.len()).any(|window| window == key)
-            })
-        })
+        .filter(|(_, value)| keys.clone().any(|key| key.quoted().is_in(value.as_bytes())))
         .map(|(name, _)| name.clone())
         .collect();
     for name in quoting {
@@ -72,15 +89,13 @@ pub fn drop_quoting(headers: &mut HeaderMap, keys: &[&KeyText]) {
 }
 
 /// What `Connection` says is of this connection only.
-fn named_by_connection(headers: &HeaderMap, upgrade: bool) -> Vec<HeaderName> {
-    match headers.get(header::CONNECTION).map(HeaderValue::to_str) {
-        // What nearly everybody says names nothing.
-        Some(Ok("keep-alive" | "Keep-Alive" | "close")) => Vec::new(),
-        Some(Ok(names)) if !upgrade => names
-            .split(',')
-            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-            .collect(),
-        _ => Vec::new(),
+fn named_by_connection(headers: &HeaderMap, upgrade: bool, gone: &mut Vec<HeaderName>) {
+    if upgrade {
+        return;
+    }
+    for names in headers.get_all(header::CONNECTION) {
+        let names = names.as_bytes().split(|byte| *byte == b',');
+        gone.extend(names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()));
     }
 }
 
@@ -95,50 +110,100 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
+const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::Relay;
+    use crate::{KeySpec, KeyText, Settings};
+    use std::sync::Arc;
 
-    fn headers(of: &[(&'static str, &'static str)]) -> HeaderMap {
-        of.iter()
+    /// As the first attempt would send them.
+    fn cleaned(pairs: &[(&'static str, &'static str)], length: Option<u64>) -> Vec<String> {
+        let mut headers: HeaderMap = pairs
+            .iter()
             .map(|(name, value)| {
                 (
                     HeaderName::from_static(name),
                     HeaderValue::from_static(value),
                 )
             })
-            .collect()
+            .collect();
+        for_google(&mut headers, length, false);
+        put_key(&mut headers, &key(), Carrier::ApiKeyHeader);
+        let mut lines: Vec<String> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    const ALWAYS: [&str; 2] = ["accept-encoding: identity", "x-goog-api-key: made-up-key"];
+
+    #[test]
+    fn what_names_the_client_or_its_connection_stays_here() {
+        let all = [
+            ("x-goog-api-key", "a-token"),
+            ("authorization", "Bearer a-token"),
+            ("cookie", "a=b"),
+            ("connection", "x-mine, keep-alive"),
+            ("x-mine", "1"),
+            ("keep-alive", "5"),
+            ("te", "trailers"),
+            ("expect", "100-continue"),
+            ("accept-encoding", "gzip"),
+        ];
+        assert_eq!(cleaned(&all, None), ALWAYS);
     }
 
     #[test]
-    fn what_is_of_the_clients_connection_or_opens_doors_stays_behind() {
-        let mut sent = headers(&[
-            ("connection", "keep-alive, x-of-this-hop"),
-            ("x-of-this-hop", "1"),
-            ("authorization", "Bearer made-up"),
-            ("x-goog-api-key", "made-up"),
-            ("content-length", "7"),
-            ("accept-encoding", "gzip"),
-            ("x-goog-api-client", "genai-js/3.1.0"),
-        ]);
-        for_google(&mut sent, false);
-        let left = headers(&[
-            ("x-goog-api-client", "genai-js/3.1.0"),
-            ("accept-encoding", "identity"),
-        ]);
-        assert_eq!(sent, left);
+    fn a_length_is_said_once_and_only_where_it_is_known() {
+        let twice = [("content-length", "5"), ("content-length", "5")];
+        let with = |line: &'static str| {
+            let mut lines = vec![ALWAYS[0], line, ALWAYS[1]];
+            lines.sort_unstable();
+            lines
+        };
+        assert_eq!(cleaned(&twice, Some(5)), with("content-length: 5"));
+        assert_eq!(cleaned(&twice, None), ALWAYS);
+        assert_eq!(cleaned(&[], Some(0)), ALWAYS, "a GET says nothing of it");
+    }
+
+    #[test]
+    fn a_key_that_travels_as_a_bearer_token_travels_alone() {
+        let mut headers = HeaderMap::new();
+        headers.insert(API_KEY, HeaderValue::from_static("a-token"));
+        for_google(&mut headers, None, false);
+        put_key(&mut headers, &key(), Carrier::Bearer);
+        assert!(!headers.contains_key(API_KEY));
+        assert_eq!(headers[header::AUTHORIZATION], "Bearer made-up-key");
     }
 
     #[test]
     fn an_answers_header_that_quotes_a_key_is_dropped() {
-        let mut came = headers(&[
+        let mut came = HeaderMap::new();
+        for (name, value) in [
             ("x-goog-upload-url", "https://up.example/?key=made-up-key"),
             ("alt-svc", "h3"),
             ("set-cookie", "a=b"),
             ("vary", "origin"),
-        ]);
+        ] {
+            came.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
         clean_answer(&mut came);
-        drop_quoting(&mut came, &[&KeyText::new("made-up-key").unwrap()]);
-        assert_eq!(came, headers(&[("vary", "origin")]));
+        drop_quoting(&mut came, std::iter::once(&*key()));
+        assert_eq!(came.keys().collect::<Vec<_>>(), ["vary"]);
+    }
+
+    fn key() -> Arc<KeyInfo> {
+        let spec = KeySpec::bare(KeyText::new("made-up-key").unwrap());
+        let relay = Relay::new(&[spec], Settings::default(), 0, 0, 0);
+        Arc::clone(relay.pool().keys().next().unwrap())
     }
 }

@@ -12,7 +12,6 @@ mod coming;
 mod control;
 mod driver;
 mod exchange;
-mod headers;
 mod listen;
 mod metrics;
 mod places;
@@ -25,7 +24,6 @@ mod tests;
 mod tunnel;
 mod unpack;
 mod upstream;
-mod veil;
 mod worker;
 
 use crate::config::Config;

@@ -13,9 +13,9 @@ use super::exchange::Good;
 use super::record::{Ending, Record};
 use super::shared::Shared;
 use super::upstream::Lease;
-use super::veil::Veil;
 use bytes::Bytes;
 use gemini_relay_core::relay::RequestId;
+use gemini_relay_core::veil::Veil;
 use gemini_relay_core::watch::Watch;
 use http_body::{Body, Frame, SizeHint};
 use std::fmt;
@@ -162,10 +162,8 @@ impl Answer {
 impl Passing {
     /// A piece from upstream; `None` if nothing of it may be passed on yet.
     fn pass(&mut self, piece: Bytes) -> Option<Frame<Bytes>> {
-        let piece = match &mut self.veil {
-            Some(veil) => veil.over(piece),
-            None => piece,
-        };
+        let shown = self.veil.as_mut().and_then(|veil| veil.over(&piece));
+        let piece = shown.map_or(piece, Bytes::from);
         (!piece.is_empty()).then(|| self.send(piece))
     }
 
@@ -234,7 +232,7 @@ impl Passing {
                 Poll::Ready(Some(Err(why))) => return self.cut(why),
                 Poll::Ready(None) => {
                     return match self.veil.as_mut().and_then(Veil::rest) {
-                        Some(rest) => Poll::Ready(Some(Ok(self.send(rest)))),
+                        Some(rest) => Poll::Ready(Some(Ok(self.send(rest.into())))),
                         None => self.ended(),
                     };
                 }

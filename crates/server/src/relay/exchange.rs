@@ -8,10 +8,10 @@ use super::alarm::Alarm;
 use super::answer::{Answer, Ticket};
 use super::body::{Replay, Source};
 use super::coming::Coming;
-use super::headers;
 use super::shared::{Shared, Told};
 use super::unpack::unpack;
 use super::upstream::{Lease, SendError, Upstream};
+use crate::logging;
 use bytes::{Bytes, BytesMut};
 use gemini_relay_core::coding::{self, Coding};
 use gemini_relay_core::google_error::GoogleError;
@@ -20,7 +20,7 @@ use gemini_relay_core::recognise::Recognised;
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::relay::{Attempt, Next};
 use gemini_relay_core::verdict::{Meaning, Outcome};
-use gemini_relay_core::{Facts, KeyText, Kind, Surface, Time, redact};
+use gemini_relay_core::{Facts, KeyText, Surface, Time, headers, reading, redact};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -32,7 +32,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A request that was let in and read as far as policy needs.
 pub(crate) struct Exchange {
@@ -162,7 +162,7 @@ impl Exchange {
         match upstream.send(request).await {
             Ok((response, lease)) => self.look(response, lease).await,
             Err(error) => {
-                tracing::debug!(target: "gemini_relay::attempt", id = self.ticket.record.id.as_str(), "no answer: {}", headers::chain(&error));
+                tracing::debug!(target: "gemini_relay::attempt", id = self.ticket.record.id.as_str(), "no answer: {}", logging::chain(&error));
                 let outcome = match error {
                     SendError::Unreachable(_) => {
                         self.complain(shared, &error);
@@ -182,7 +182,7 @@ impl Exchange {
             tracing::warn!(
                 "cannot reach {}: {}",
                 shared.config.upstream.authority,
-                headers::chain(error)
+                logging::chain(error)
             );
         }
     }
@@ -217,7 +217,7 @@ impl Exchange {
                 return (Outcome::Broken, Came::Nothing);
             }
         }
-        let looked_at = parts.status == StatusCode::OK && self.is_looked_at();
+        let looked_at = parts.status == StatusCode::OK && reading::is_looked_at(&self.facts);
         let mut good = Good {
             parts,
             held: SmallVec::new(),
@@ -255,14 +255,6 @@ impl Exchange {
         }
     }
 
-    /// Whether the beginning of a good answer is looked at before it is passed on.
-    fn is_looked_at(&self) -> bool {
-        matches!(
-            self.facts.kind,
-            Kind::Generate | Kind::Grounded | Kind::Embed | Kind::Count
-        )
-    }
-
     fn head(&self, start: &[u8], ended: bool) -> Option<Outcome> {
         match head::look(start, ended) {
             Head::Undecided => None,
@@ -290,10 +282,9 @@ impl Exchange {
         let mut headers = self.headers.clone();
         headers::put_key(&mut headers, &attempt.key, attempt.carrier);
         if let Some(deadline) = self.facts.deadline {
-            headers.insert(
-                SERVER_TIMEOUT,
-                remaining(deadline, shared.clock.now(), attempt.number, &self.headers)?,
-            );
+            let now = shared.clock.now();
+            let left = reading::remaining(deadline, now, attempt.number, &self.headers);
+            headers.insert(reading::SERVER_TIMEOUT, left);
         }
         *request.headers_mut() = headers;
         Some(request)
@@ -306,10 +297,8 @@ impl Exchange {
             headers::drop_quoting(&mut good.parts.headers, std::iter::once(&**key));
         }
         self.mark(&mut good.parts.headers, good.parts.status, attempts);
-        let must_end = self.facts.streams
-            && good.parts.status == StatusCode::OK
-            && matches!(self.facts.surface, Surface::Gemini | Surface::OpenAi);
-        let watched = self.is_looked_at();
+        let must_end = good.parts.status == StatusCode::OK && reading::must_end(&self.facts);
+        let watched = reading::is_looked_at(&self.facts);
         let idle = self.ticket.shared().config.idle_timeout;
         let (parts, body) = Answer::passing(good, must_end, watched, idle, self.ticket);
         Response::from_parts(parts, body)
@@ -417,18 +406,6 @@ pub(crate) fn refused(
     (parts, rendered.body)
 }
 
-/// What is left of the client's own time, in whole seconds. The first attempt passes on what the client
-/// said: an unreasonable value is Google's to refuse.
-fn remaining(deadline: Time, now: Time, attempt: u32, headers: &HeaderMap) -> Option<HeaderValue> {
-    if attempt <= 1
-        && let Some(own) = headers.get(SERVER_TIMEOUT)
-        && deadline.since(now) < Duration::from_secs(10)
-    {
-        return Some(own.clone());
-    }
-    Some(HeaderValue::from(deadline.since(now).as_secs().max(1)))
-}
-
 /// An error's body, decompressed, up to a bound.
 async fn read_error(coding: Coding, mut incoming: Incoming) -> (Bytes, bool) {
     let mut body = BytesMut::new();
@@ -453,7 +430,6 @@ async fn read_error(coding: Coding, mut incoming: Incoming) -> (Bytes, bool) {
     (unpack(coding, body.freeze(), MAX_ERROR), whole)
 }
 
-pub(crate) const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
 const KEY: HeaderName = HeaderName::from_static("x-gemini-relay-key");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-gemini-relay-attempts");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-gemini-relay-request-id");

@@ -2,16 +2,16 @@
 
 use super::answer::{Answer, Ticket};
 use super::body::{BodyError, Source};
-use super::exchange::{Exchange, SERVER_TIMEOUT, refused};
+use super::exchange::{Exchange, refused};
 use super::record::{Ending, Record};
 use super::shared::Shared;
 use super::upstream::Upstream;
-use super::{control, headers, tunnel};
-use gemini_relay_core::host;
+use super::{control, tunnel};
 use gemini_relay_core::recognise::{Destination, Recognised, recognise};
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::scan::{Found, Scanner};
-use gemini_relay_core::{ClientId, Facts, Kind, Repeat, Surface};
+use gemini_relay_core::{ClientId, Surface};
+use gemini_relay_core::{headers, host, reading};
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -22,7 +22,7 @@ use hyper::upgrade::OnUpgrade;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -117,7 +117,7 @@ async fn exchange(
     let length = body.size_hint().exact();
     let source = Source::new(body, kept, idle, &shared.budget);
     let mut ticket = Ticket::new(shared, record(shared, &found, client));
-    let body = if is_json(&head.headers, &found) {
+    let body = if reading::is_json(&head.headers, &found) {
         let mut scanner = Scanner::default();
         if let Err(error) = source.gather(&mut scanner).await {
             ticket.record.received = source.total();
@@ -134,17 +134,13 @@ async fn exchange(
     } else {
         Found::default()
     };
-    let deadline = server_timeout(&head.headers).map(|span| shared.clock.now() + span);
+    let deadline = reading::server_timeout(&head.headers).map(|span| shared.clock.now() + span);
     let mut headers = std::mem::take(&mut head.headers);
     shared.door.drop_tokens(&mut headers);
-    headers::for_google(
-        &mut headers,
-        &shared.upstream_host,
-        length,
-        upgrade.is_some(),
-    );
+    headers::for_google(&mut headers, length, upgrade.is_some());
+    headers.insert(header::HOST, shared.upstream_host.clone());
     shared.hop.mark(&mut headers);
-    let facts = facts(&found, &body, client, deadline, &source);
+    let facts = reading::facts(&found, &body, client, deadline, source.is_kept());
     ticket.record.kind = facts.kind;
     ticket.record.model.clone_from(&facts.model);
     let path = std::mem::take(&mut head.uri).into_parts().path_and_query;
@@ -161,66 +157,6 @@ async fn exchange(
         Some(client) => Box::pin(tunnel::run(exchange, upstream, client)).await,
         None => Box::pin(exchange.run(upstream)).await,
     }
-}
-
-/// What the policy is told.
-fn facts(
-    found: &Recognised,
-    body: &Found,
-    client: ClientId,
-    deadline: Option<gemini_relay_core::Time>,
-    source: &Source,
-) -> Facts {
-    let in_body = matches!(found.surface, Surface::OpenAi | Surface::Interactions);
-    let kind = match found.kind {
-        Kind::Generate if body.grounded => Kind::Grounded,
-        kind => kind,
-    };
-    Facts {
-        surface: found.surface,
-        kind,
-        model: found
-            .model
-            .clone()
-            .or_else(|| body.model.as_deref().filter(|_| in_body).map(Arc::from)),
-        streams: found.streams || in_body && body.stream,
-        repeat: found.repeat,
-        replayable: source.is_kept(),
-        client,
-        conversation: body
-            .conversation
-            .filter(|_| matches!(kind, Kind::Generate | Kind::Grounded)),
-        deadline,
-    }
-}
-
-/// Whether the body is read before a key is chosen.
-fn is_json(headers: &HeaderMap, found: &Recognised) -> bool {
-    if matches!(found.surface, Surface::Upload | Surface::Live) {
-        return false;
-    }
-    match headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) {
-        Some(b"application/json") => true,
-        Some(kind) => kind
-            .windows(4)
-            .any(|four| four.eq_ignore_ascii_case(b"json")),
-        // curl -d says `application/x-www-form-urlencoded`, others say nothing.
-        None => found.repeat == Repeat::Freely,
-    }
-}
-
-/// The client's total patience, in seconds (`X-Server-Timeout`, sent by Google's SDKs).
-fn server_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: f64 = headers
-        .get(SERVER_TIMEOUT)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|span| *span < Duration::from_secs(86_400))
 }
 
 fn record(shared: &Shared, found: &Recognised, client: ClientId) -> Record {

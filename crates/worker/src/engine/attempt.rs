@@ -85,8 +85,7 @@ impl Engine {
             return Said::Gone;
         };
         let mut headers = exchange.headers.clone();
-        let (name, secret) = attempt.key.credential(attempt.carrier);
-        headers.insert(name, secret.clone());
+        headers::put_key(&mut headers, &attempt.key, attempt.carrier);
         if let Some(deadline) = exchange.deadline {
             let left = reading::remaining(deadline, now, attempt.number, &exchange.headers);
             headers.insert(reading::SERVER_TIMEOUT, left);
@@ -274,7 +273,7 @@ impl Engine {
         let (status, mut headers) = (exchange.status, std::mem::take(&mut exchange.answer));
         headers::clean_answer(&mut headers);
         if let Some(key) = &exchange.record.key {
-            headers::drop_quoting(&mut headers, &[&key.text]);
+            headers::drop_quoting(&mut headers, std::iter::once(&**key));
         }
         exchange.mark(&mut headers, status, shows);
         let facts = exchange.facts.as_ref()?;
@@ -341,7 +340,10 @@ impl Engine {
         headers::clean_answer(&mut headers);
         headers.remove(CONTENT_ENCODING);
         headers.remove(CONTENT_LENGTH);
-        headers::drop_quoting(&mut headers, &keys);
+        headers::drop_quoting(
+            &mut headers,
+            exchange.used.iter().map(|attempt| &*attempt.key),
+        );
         exchange.mark(&mut headers, status, shows);
         exchange.record.sent = redacted.as_deref().unwrap_or(body).len() as u64;
         exchange.record.first_byte = Some(now);

@@ -106,7 +106,7 @@ impl Engine {
         let deadline = reading::server_timeout(&headers).map(|span| now + span);
         let origin = self.origin(&headers);
         self.door.drop_tokens(&mut headers);
-        headers::for_google(&mut headers, upgrade);
+        headers::for_google(&mut headers, None, upgrade);
         names_the_client(&mut headers);
         let number = u64::from(self.run) << 32 | self.counter & 0xffff_ffff;
         self.counter += 1;
