@@ -65,9 +65,17 @@ pub(crate) fn run(config: Config, keys: Vec<KeySpec>, sources: Sources) -> Resul
             "stopping: not ready any more, requests finish; a second signal stops at once"
         );
         shared.stopping.store(true, Ordering::Relaxed);
-        tokio::select! {
-            () = drain(&running) => tracing::info!("stopped: all requests finished"),
-            () = asked.next() => tracing::warn!("stopped at once: open requests were cut"),
+        let cut = tokio::select! {
+            finished = drain(&running) => (!finished).then_some("the drain limit is over"),
+            () = asked.next() => Some("stopped at once"),
+        };
+        match cut {
+            None => tracing::info!("stopped: all requests finished"),
+            Some(why) => {
+                let (open, _) = shared.policy(|policy| policy.relay.in_progress());
+                tracing::warn!(open, "{why}: open requests are cut");
+                running.cut().await;
+            }
         }
     });
     drop(watcher);
@@ -76,22 +84,14 @@ pub(crate) fn run(config: Config, keys: Vec<KeySpec>, sources: Sources) -> Resul
     Ok(())
 }
 
-/// No new connections after the delay; then until the requests are done, or the limit.
-async fn drain(running: &Running) {
+/// No new connections after the delay; then until the requests are done, or the limit. Says whether they were.
+async fn drain(running: &Running) -> bool {
     let config = &running.shared.config;
     tokio::time::sleep(config.drain_delay).await;
     running.phase.send_replace(Phase::Draining);
-    let finished = async {
-        while !running.workers.iter().all(JoinHandle::is_finished) {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
-    if tokio::time::timeout(config.drain_limit, finished)
+    tokio::time::timeout(config.drain_limit, running.ended())
         .await
-        .is_err()
-    {
-        tracing::warn!("the drain limit is over: open requests are cut");
-    }
+        .is_ok()
 }
 
 /// A relay at work.
@@ -151,6 +151,22 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Lets open requests go, each with its line in the log.
+    async fn cut(&self) {
+        self.phase.send_replace(Phase::Cut);
+        // Nothing is waited for in there; were a worker stuck, it would end with the process.
+        let _ = tokio::time::timeout(CUT, self.ended()).await;
+    }
+
+    /// Until all workers are.
+    async fn ended(&self) {
+        while !self.workers.iter().all(JoinHandle::is_finished) {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
 fn thread(
     name: String,
     runtime: tokio::runtime::Runtime,
@@ -186,3 +202,6 @@ impl std::error::Error for RunError {}
 
 /// How often the end of the workers is looked for.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// How long cutting may take.
+const CUT: std::time::Duration = std::time::Duration::from_secs(1);

@@ -10,7 +10,7 @@
 mod support;
 
 use gemini_emulator::Emulator;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -81,7 +81,9 @@ fn a_second_signal_stops_at_once() {
     until(Duration::from_secs(1), "upstream is let go", || {
         google.stats().cancelled == 1
     });
-    assert!(relay.log().contains("stopped at once"));
+    let log = relay.log();
+    assert!(log.contains("stopped at once"), "{log}");
+    assert_one_line_was_cut(&log);
 }
 
 #[test]
@@ -96,6 +98,30 @@ fn the_drain_limit_ends_what_does_not_end() {
     relay.ended(Duration::from_secs(5));
     assert!(began.elapsed() >= Duration::from_millis(400));
     assert!(!open.rest().ends_with("0\r\n\r\n"));
+    let log = relay.log();
+    assert!(log.contains("the drain limit is over"), "{log}");
+    assert!(!log.contains("all requests finished"), "{log}");
+    assert_one_line_was_cut(&log);
+}
+
+/// A request that is cut has its line like any other.
+#[track_caller]
+fn assert_one_line_was_cut(log: &str) {
+    let lines = log.lines().filter(|line| line.contains("ending=cancelled"));
+    assert_eq!(lines.count(), 1, "{log}");
+}
+
+#[test]
+fn a_client_that_says_one_letter_and_goes_takes_up_no_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (relay, _google) = start(folder.path(), &["--max-connections", "2"]);
+    for _ in 0..2 {
+        let mut client = TcpStream::connect(&relay.address).unwrap();
+        client.write_all(b"P").unwrap();
+    }
+    until(PATIENCE, "there is room again", || {
+        status(&relay, "healthy") == "200"
+    });
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::exchange::{Exchange, refused};
 use super::record::{Ending, Record};
 use super::shared::Shared;
 use super::upstream::Upstream;
+use super::worker::Seat;
 use super::{control, tunnel};
 use gemini_relay_core::recognise::{Destination, Recognised, recognise};
 use gemini_relay_core::refusal::Refusal;
@@ -20,17 +21,16 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use smallvec::SmallVec;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Answers one request.
 pub(crate) async fn answer(
-    shared: &Arc<Shared>,
+    seat: &Arc<Seat>,
     upstream: &Arc<Upstream>,
-    peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Response<Answer> {
+    let shared = &seat.shared;
     // A head is large; below it goes by reference.
     let (mut head, body) = request.into_parts();
     if let Err(refusal) = host::settle(&mut head.headers, head.uri.authority()) {
@@ -47,7 +47,7 @@ pub(crate) async fn answer(
     {
         return preflight(shared, origin.as_ref(), &head.headers);
     }
-    let mut response = route(shared, upstream, peer, &mut head, body).await;
+    let mut response = route(seat, upstream, &mut head, body).await;
     if let Some(origin) = origin {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -61,12 +61,12 @@ pub(crate) async fn answer(
 }
 
 async fn route(
-    shared: &Arc<Shared>,
+    seat: &Arc<Seat>,
     upstream: &Arc<Upstream>,
-    peer: SocketAddr,
     head: &mut Parts,
     body: Incoming,
 ) -> Response<Answer> {
+    let shared = &seat.shared;
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let base_path = &shared.config.base_path;
     match recognise(&head.method, path, &head.headers, base_path) {
@@ -76,7 +76,7 @@ async fn route(
             let array = found.array && found.streams;
             plain(shared, &refusal, found.surface, array)
         }
-        Destination::Relay(page) => control::answer(shared, &page, peer, head),
+        Destination::Relay(page) => control::answer(shared, &page, seat.peer, head),
         // A server that answers TRACE sends the request's headers back, the key among them.
         Destination::Upstream(found) if matches!(head.method, Method::TRACE | Method::CONNECT) => {
             let refusal = Refusal::BadRequest("TRACE and CONNECT are not passed on.");
@@ -91,9 +91,9 @@ async fn route(
             plain(shared, &Refusal::Loop, found.surface, array)
         }
         Destination::Upstream(found) => match shared.door.admit(path, &head.headers) {
-            Ok(client) => exchange(shared, upstream, found, client, head, body).await,
+            Ok(client) => exchange(seat, upstream, found, client, head, body).await,
             Err(refusal) => {
-                tracing::info!(%peer, reason = refusal.name(), "refused at the door");
+                tracing::info!(peer = %seat.peer, reason = refusal.name(), "refused at the door");
                 let array = found.array && found.streams;
                 plain(shared, &refusal, found.surface, array)
             }
@@ -102,13 +102,14 @@ async fn route(
 }
 
 async fn exchange(
-    shared: &Arc<Shared>,
+    seat: &Arc<Seat>,
     upstream: &Arc<Upstream>,
     found: Recognised,
     client: ClientId,
     head: &mut Parts,
     body: Incoming,
 ) -> Response<Answer> {
+    let shared = &seat.shared;
     let upgrade = head
         .extensions
         .remove::<OnUpgrade>()
@@ -154,7 +155,7 @@ async fn exchange(
         ticket,
     });
     match upgrade {
-        Some(client) => Box::pin(tunnel::run(exchange, upstream, client)).await,
+        Some(client) => Box::pin(tunnel::run(exchange, upstream, client, Arc::clone(seat))).await,
         None => Box::pin(exchange.run(upstream)).await,
     }
 }

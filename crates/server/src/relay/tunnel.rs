@@ -4,6 +4,7 @@ use super::answer::{Answer, Ticket};
 use super::exchange::Exchange;
 use super::record::Ending;
 use super::upstream::Upstream;
+use super::worker::Seat;
 use http::{HeaderMap, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -21,6 +22,7 @@ pub(crate) async fn run(
     exchange: Box<Exchange>,
     upstream: &Arc<Upstream>,
     client: OnUpgrade,
+    seat: Arc<Seat>,
 ) -> Response<Answer> {
     let response = exchange.run(upstream).await;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -57,6 +59,7 @@ pub(crate) async fn run(
             }
         }
         drop::<Option<Ticket>>(ticket);
+        drop(seat);
     });
     Response::from_parts(parts, Answer::whole("", None))
 }

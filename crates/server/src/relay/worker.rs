@@ -18,19 +18,21 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 /// How far stopping has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Phase {
     /// Serving.
     Open,
     /// No new connections; requests finish.
     Draining,
+    /// Requests are cut.
+    Cut,
 }
 
 /// What a worker is given.
@@ -42,8 +44,10 @@ pub(crate) struct Given {
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
-/// Serves until every connection is done after draining began.
+/// Serves until every connection is done after draining began, or they are to be cut: they are when this
+/// worker's runtime ends.
 pub(crate) async fn run(given: Given) {
+    let mut phase = given.phase.clone();
     let upstream = Arc::new(Upstream::new(&given.shared.config, given.client));
     // Every connection holds one end; when none is left the other says so.
     let (open, mut closed) = mpsc::channel(1);
@@ -77,8 +81,10 @@ pub(crate) async fn run(given: Given) {
         let _ = task.await;
     }
     drop(open);
-    let none: Option<()> = closed.recv().await;
-    debug_assert!(none.is_none(), "nothing is ever sent");
+    tokio::select! {
+        none = closed.recv() => debug_assert!(none.is_none(), "nothing is ever sent"),
+        _ = phase.wait_for(|phase| *phase == Phase::Cut) => {}
+    }
     ticking.abort();
 }
 
@@ -95,13 +101,13 @@ impl Accept {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                _ = phase.wait_for(|phase| *phase == Phase::Draining) => return,
+                _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
             };
             match accepted {
                 Ok((stream, peer)) => {
                     let place = tokio::select! {
                         place = self.shared.places.take() => place,
-                        _ = phase.wait_for(|phase| *phase == Phase::Draining) => return,
+                        _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
                     };
                     self.serve(stream, peer, place);
                 }
@@ -123,16 +129,18 @@ impl Accept {
             Arc::clone(&self.upstream),
             self.tls.clone(),
         );
-        let (mut phase, open) = (self.phase.clone(), self.open.clone());
+        let mut phase = self.phase.clone();
+        shared.metrics.connections.inc();
+        let seat = Arc::new(Seat {
+            peer,
+            shared: Arc::clone(&shared),
+            _place: place,
+            _open: self.open.clone(),
+        });
         tokio::spawn(async move {
-            shared.metrics.connections.inc();
-            let _counted = Open(Arc::clone(&shared));
-            let _open = (open, place);
             let service = service_fn(move |request| {
-                let (shared, upstream) = (Arc::clone(&shared), Arc::clone(&upstream));
-                async move {
-                    Ok::<_, Infallible>(service::answer(&shared, &upstream, peer, request).await)
-                }
+                let (seat, upstream) = (Arc::clone(&seat), Arc::clone(&upstream));
+                async move { Ok::<_, Infallible>(service::answer(&seat, &upstream, request).await) }
             });
             // Errors here are clients that left or spoke nonsense, or streams that were cut on purpose.
             let ended = match tls {
@@ -196,7 +204,7 @@ async fn before_draining<C: Future>(
     phase: &mut watch::Receiver<Phase>,
 ) -> Option<C::Output> {
     let seen = phase.clone();
-    let mut draining = pin!(phase.wait_for(|phase| *phase == Phase::Draining));
+    let mut draining = pin!(phase.wait_for(|phase| *phase >= Phase::Draining));
     let mut asked = false;
     std::future::poll_fn(|cx| {
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
@@ -217,6 +225,7 @@ async fn before_draining<C: Future>(
 async fn begins_http2(stream: &TcpStream, phase: &mut watch::Receiver<Phase>) -> Option<bool> {
     let look = async {
         let mut first = [0; PREFACE.len()];
+        let mut began: Option<Instant> = None;
         loop {
             let seen = stream.peek(&mut first).await.ok()?;
             let begun = first.get(..seen)?;
@@ -229,21 +238,32 @@ async fn begins_http2(stream: &TcpStream, phase: &mut watch::Receiver<Phase>) ->
             if seen == PREFACE.len() {
                 return Some(true);
             }
-            // A preface that comes letter by letter: what was seen is seen again at once.
+            // What was seen is seen again at once, and that the client went is not seen behind it: so a preface
+            // that comes letter by letter is not waited for long.
+            let begun = *began.get_or_insert_with(Instant::now);
+            if begun.elapsed() >= PREFACE_WAIT {
+                return Some(false);
+            }
             tokio::time::sleep(LETTER).await;
         }
     };
     tokio::select! {
         seen = tokio::time::timeout(HEAD, look) => seen.ok().flatten(),
-        _ = phase.wait_for(|phase| *phase == Phase::Draining) => None,
+        _ = phase.wait_for(|phase| *phase >= Phase::Draining) => None,
     }
 }
 
-struct Open(Arc<Shared>);
+/// What a connection takes up, until the last of it is gone: a WebSocket goes on after hyper is done with it.
+pub(crate) struct Seat {
+    pub(crate) peer: SocketAddr,
+    pub(crate) shared: Arc<Shared>,
+    _place: Place,
+    _open: mpsc::Sender<()>,
+}
 
-impl Drop for Open {
+impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.metrics.connections.dec();
+        self.shared.metrics.connections.dec();
     }
 }
 
@@ -271,7 +291,10 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
 const PREFACE: &[u8] = b"PRI ";
 
 /// Between two looks at a preface that is not all there.
-const LETTER: Duration = Duration::from_millis(5);
+const LETTER: Duration = Duration::from_millis(20);
+
+/// Its letters are in one packet, but for the most unlucky of networks.
+const PREFACE_WAIT: Duration = Duration::from_secs(1);
 
 /// Nearer than any limit that a request sets.
 const TICK: Duration = Duration::from_secs(5);

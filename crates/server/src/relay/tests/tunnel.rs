@@ -1,5 +1,6 @@
 //! WebSockets: a key is put in, and from then on bytes go both ways untouched.
 
+use super::client::Ask;
 use super::scripted::{Peer, Scripted};
 use super::stand::{Native, bare_keys, soon};
 use std::time::Duration;
@@ -47,6 +48,27 @@ async fn when_google_closes_the_client_is_closed() {
     let mut rest = Vec::new();
     soon(client.read_to_end(&mut rest)).await.unwrap();
     assert_eq!(rest, b"the last words");
+}
+
+#[tokio::test]
+async fn a_websocket_keeps_its_connections_place_until_it_ends() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(
+        &upstream.url(),
+        &bare_keys(1),
+        &[
+            ("TOKENS", "a-long-token-of-a-client"),
+            ("MAX_CONNECTIONS", "1"),
+        ],
+    );
+    let ends = upgraded(&relay, &upstream).await;
+    let base = relay.base.clone();
+    let mut next = tokio::spawn(async move { Ask::get("/-/healthy").whole(&base).await });
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut next).await;
+    assert!(early.is_err(), "it waits for a place");
+    assert_eq!(relay.shared().metrics.connections.get(), 1);
+    drop(ends);
+    soon(next).await.unwrap().is(200);
 }
 
 /// A WebSocket as Google's JavaScript client opens one: a doubled slash, and the token in the URL.
