@@ -187,6 +187,7 @@ mod tests {
         let mut came = HeaderMap::new();
         for (name, value) in [
             ("x-goog-upload-url", "https://up.example/?key=made-up-key"),
+            ("x-encoded", "https://up.example/?key=%6dade%2Dup%2dkey"),
             ("alt-svc", "h3"),
             ("set-cookie", "a=b"),
             ("vary", "origin"),

@@ -28,6 +28,7 @@ mod ring;
 mod rotation;
 pub mod scan;
 pub mod settings;
+mod spelling;
 mod storm;
 pub mod time;
 pub mod value;

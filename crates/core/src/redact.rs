@@ -5,7 +5,9 @@
 //! and with JSON's escapes; and whatever follows `api_key:`, in case it is quoted some other way.
 
 use crate::key::KeyText;
+use crate::recognise::decode_bytes;
 use memchr::memmem::Finder;
+use std::borrow::Cow;
 use std::fmt;
 
 /// `body` without the keys' texts; `None` if there was nothing to take out.
@@ -46,10 +48,16 @@ impl Quoted {
         Self(Finder::new(key.expose()).into_owned())
     }
 
-    /// Whether the key stands in it.
+    /// Whether the key stands in it, as it is or percent-encoded.
     #[must_use]
     pub fn is_in(&self, value: &[u8]) -> bool {
-        value.len() >= self.0.needle().len() && self.0.find(value).is_some()
+        value.len() >= self.0.needle().len()
+            && (self.0.find(value).is_some()
+                || matches!(decode_bytes(value), Cow::Owned(plain) if self.0.find(&plain).is_some()))
+    }
+
+    pub(crate) fn text(&self) -> &[u8] {
+        self.0.needle()
     }
 
     /// A piece of an answer with the key covered by as many asterisks, so that no length changes; `None` if

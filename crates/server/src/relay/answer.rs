@@ -5,7 +5,8 @@
 //! its line. So a client that hangs up, which drops the body, ends everything that was done for it.
 //!
 //! A stream that breaks, goes silent past the limit, or stops without having said that it was at its
-//! end, is broken for the client too: the body ends in an error, and hyper cuts the connection.
+//! end, is broken for the client too: the body ends in an error, and hyper cuts the connection. So a length
+//! that was declared for such a stream is not passed on: after that many bytes nobody would ask for its end.
 
 use super::alarm::Alarm;
 use super::coming::Coming;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use gemini_relay_core::relay::RequestId;
 use gemini_relay_core::veil::Veil;
 use gemini_relay_core::watch::Watch;
+use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use std::fmt;
 use std::pin::Pin;
@@ -126,14 +128,19 @@ impl Answer {
 
     /// Passes a good answer on, and gives back the head that goes with it.
     pub(crate) fn passing(
-        good: Good,
+        mut good: Good,
         must_end: bool,
         watched: bool,
         idle: Duration,
         ticket: Ticket,
     ) -> (http::response::Parts, Self) {
         let held: u64 = good.held.iter().map(|piece| piece.len() as u64).sum();
-        let size = good.coming.size_hint().exact();
+        let size = if must_end {
+            good.parts.headers.remove(CONTENT_LENGTH);
+            None
+        } else {
+            good.coming.size_hint().exact()
+        };
         let mut passing = Box::new(Passing {
             held: good.held.into_iter(),
             coming: good.coming,
@@ -220,13 +227,10 @@ impl Passing {
             match Pin::new(&mut self.coming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.last = Instant::now();
-                    match frame.into_data() {
-                        Ok(piece) => {
-                            if let Some(frame) = self.pass(piece) {
-                                return Poll::Ready(Some(Ok(frame)));
-                            }
-                        }
-                        Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                    if let Ok(piece) = frame.into_data()
+                        && let Some(frame) = self.pass(piece)
+                    {
+                        return Poll::Ready(Some(Ok(frame)));
                     }
                 }
                 Poll::Ready(Some(Err(why))) => return self.cut(why),

@@ -1,6 +1,7 @@
 //! The body of Google's answer, plain in whatever coding it comes.
 //!
 //! Everything that looks at a good answer, its head's judge, the veil and the watch, reads it from here.
+//! Trailers stay behind: Google sends none, and nothing looks through them.
 //! One that broke stays broken: who reads it again is told so again, and not that it is at its end.
 
 use super::answer::Broken;
@@ -41,7 +42,6 @@ impl Coming {
                 Unpacked::Hungry => {}
             }
             match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-                // Trailers are of what was compressed.
                 Some(Ok(frame)) => {
                     if let Ok(piece) = frame.into_data() {
                         unpacker.feed(piece);
@@ -66,10 +66,13 @@ impl Body for Coming {
         let this = &mut *self;
         let why = match &mut this.unpacker {
             _ if this.broken => Broken("broken"),
-            None => match ready!(Pin::new(&mut this.incoming).poll_frame(cx)) {
-                Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
-                Some(Err(_)) => Broken("broken"),
-                None => return Poll::Ready(None),
+            None => loop {
+                match ready!(Pin::new(&mut this.incoming).poll_frame(cx)) {
+                    Some(Ok(frame)) if frame.is_data() => return Poll::Ready(Some(Ok(frame))),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) => break Broken("broken"),
+                    None => return Poll::Ready(None),
+                }
             },
             Some(unpacker) => match ready!(Self::poll_packed(&mut this.incoming, unpacker, cx)) {
                 Some(Err(why)) => why,

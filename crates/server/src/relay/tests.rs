@@ -18,6 +18,7 @@ mod origin;
 mod pages;
 mod protocols;
 mod proxies;
+mod quoted;
 mod reload;
 mod replay;
 mod scripted;

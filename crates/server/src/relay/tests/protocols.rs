@@ -131,7 +131,7 @@ async fn tls_with_the_relays_own_authority_serves_both_versions() {
 }
 
 /// The request as HTTP/2 wants it: the whole URL, and no `Host`.
-fn http2(scheme: &str, base: &str, ask: Ask) -> Request<Outgoing> {
+pub(super) fn http2(scheme: &str, base: &str, ask: Ask) -> Request<Outgoing> {
     let base: http::Uri = base.parse().unwrap();
     let mut request = ask.finished(&base);
     request.headers_mut().remove("host");

@@ -104,6 +104,31 @@ async fn what_google_says_in_pieces_of_a_byte_is_said_to_the_client() {
 }
 
 #[tokio::test]
+async fn a_stream_of_declared_length_is_whole_only_if_it_says_so() {
+    for (event, whole) in [(GOOD, true), (r#"{"candidates":[{"index":0}]}"#, false)] {
+        let upstream = Scripted::start().await;
+        let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+        let first = "data: {\"candidates\":[]}\r\n\r\n";
+        let event = format!("data: {event}\r\n\r\n");
+        let (reply, mut google) = tokio::join!(Ask::events("hello").to(&relay.base), async {
+            let mut google = upstream.accept().await;
+            google.request().await;
+            let length = first.len() + event.len();
+            google
+                .write(format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{first}"))
+                .await;
+            google
+        });
+        // The client has the head by now, so that a cut is one of the body.
+        google.write(&event).await;
+        let (answer, ended) = reply.all().await;
+        assert!(answer.text().starts_with(first));
+        assert_eq!(ended, whole);
+        assert_eq!(answer.header("content-length"), "");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_in_the_middle_of_an_upload_is_not_finished_for_it() {
     let upstream = Scripted::start().await;
     let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
