@@ -90,12 +90,10 @@ pub fn drop_quoting<'a>(headers: &mut HeaderMap, keys: impl Iterator<Item = &'a 
 
 /// What `Connection` says is of this connection only.
 fn named_by_connection(headers: &HeaderMap, upgrade: bool, gone: &mut Vec<HeaderName>) {
-    if upgrade {
-        return;
-    }
     for names in headers.get_all(header::CONNECTION) {
         let names = names.as_bytes().split(|byte| *byte == b',');
-        gone.extend(names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()));
+        let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+        gone.extend(names.filter(|name| !(upgrade && *name == header::UPGRADE)));
     }
 }
 

@@ -14,7 +14,8 @@ use std::net::IpAddr;
 /// always does and HTTP/1's to a proxy, counts for more than `Host` (RFC 9112, 3.2.2).
 ///
 /// # Errors
-/// When there are two `Host` headers: whoever looks at the other one would judge another request.
+/// When there are two `Host` headers: whoever looks at the other one would judge another request. When the
+/// host is given with a user's name, which has no place there (RFC 9110, 4.2.4).
 pub fn settle(headers: &mut HeaderMap, authority: Option<&Authority>) -> Result<(), Refusal> {
     if headers.get_all(HOST).iter().nth(1).is_some() {
         return Err(Refusal::BadRequest("the request has two Host headers."));
@@ -23,6 +24,13 @@ pub fn settle(headers: &mut HeaderMap, authority: Option<&Authority>) -> Result<
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {
         headers.insert(HOST, host);
+    }
+    if let Some(host) = headers.get(HOST)
+        && memchr::memchr(b'@', host.as_bytes()).is_some()
+    {
+        return Err(Refusal::BadRequest(
+            "the request's host has a user's name before it.",
+        ));
     }
     Ok(())
 }
@@ -65,11 +73,9 @@ mod tests {
         let door = Door::new(std::iter::empty(), false, Vec::new(), Vec::new());
         let evil: Authority = "evil.example:8787".parse().unwrap();
         let here: Authority = "127.0.0.1:8787".parse().unwrap();
-        let hidden: Authority = "127.0.0.1:x@evil.example".parse().unwrap();
         for (host, authority, let_in) in [
             ("127.0.0.1:8787", None, true),
             ("127.0.0.1:8787", Some(&evil), false),
-            ("127.0.0.1:8787", Some(&hidden), false),
             ("evil.example", Some(&here), true),
         ] {
             let mut headers = hosts(&[host]);
@@ -78,5 +84,12 @@ mod tests {
         }
         let mut two = hosts(&["127.0.0.1", "evil.example"]);
         assert!(settle(&mut two, Some(&here)).is_err());
+    }
+
+    #[test]
+    fn a_host_with_a_users_name_is_refused() {
+        let hidden: Authority = "127.0.0.1:x@evil.example".parse().unwrap();
+        assert!(settle(&mut hosts(&["127.0.0.1"]), Some(&hidden)).is_err());
+        assert!(settle(&mut hosts(&["evil@localhost"]), None).is_err());
     }
 }

@@ -192,6 +192,8 @@ pub enum Problem {
     Punctuation,
     /// A line of a file that holds something else than keys.
     NotAKeyLine,
+    /// White space within a line: two keys, most likely.
+    TwoWords,
 }
 
 impl fmt::Display for KeyListError {
@@ -230,6 +232,7 @@ impl fmt::Display for Problem {
             Self::Text(e) => write!(f, "{e}; copy it again from where it was made"),
             Self::Assignment => f.write_str("this looks like NAME=KEY; write the key alone"),
             Self::Punctuation => f.write_str("a quote, a comma or a bracket in a key; write one key a line, without quotes and commas"),
+            Self::TwoWords => f.write_str("this line has white space inside it; write one key a line, without spaces, and # before a comment"),
             Self::NotAKeyLine => f.write_str("this line is no key: keys have letters, digits and a few signs such as - and _; is it the right file? Write one key a line, or JSON"),
         }
     }

@@ -24,6 +24,8 @@ use subtle::ConstantTimeEq;
 pub struct Door {
     /// None means that no token is asked for.
     tokens: Vec<Token>,
+    /// Bytes of the shortest of them: a value with fewer need not be looked at.
+    shortest: usize,
     /// Whether anybody may come in without a token from anywhere: said in so many words.
     anonymous: bool,
     origins: Vec<String>,
@@ -47,8 +49,11 @@ impl Door {
         origins: Vec<String>,
         hosts: Vec<String>,
     ) -> Self {
+        let tokens: Vec<Token> = tokens.map(Token::new).collect();
+        let lengths = tokens.iter().map(|token| token.finder.needle().len());
         Self {
-            tokens: tokens.map(Token::new).collect(),
+            shortest: lengths.min().unwrap_or_default(),
+            tokens,
             anonymous,
             origins,
             hosts,
@@ -102,13 +107,40 @@ impl Door {
         let holding: Vec<HeaderName> = headers
             .iter()
             .filter(|(name, value)| {
-                !is_plain(name) && !is_credential(name) && self.holds_token(value.as_bytes())
+                // Decoding only makes it shorter, so most are done with here.
+                value.len() >= self.shortest
+                    && !is_plain(name)
+                    && !is_credential(name)
+                    && self.holds_token(value.as_bytes())
             })
             .map(|(name, _)| name.clone())
             .collect();
         for name in holding {
             headers.remove(name);
         }
+    }
+
+    /// A request's target without the query parameters that are a client token, whatever they are called;
+    /// `None` if there are none.
+    #[must_use]
+    pub fn without_tokens(&self, target: &str) -> Option<String> {
+        if self.tokens.is_empty() || target.len() < self.shortest {
+            return None;
+        }
+        let (path, query) = target.split_once('?')?;
+        let is_token = |pair: &str| {
+            query_pairs(&format!("?{pair}"))
+                .any(|(_, value)| self.client(value.as_bytes()).is_some())
+        };
+        if query.len() < self.shortest || !query.split('&').any(is_token) {
+            return None;
+        }
+        let rest: Vec<&str> = query.split('&').filter(|pair| !is_token(pair)).collect();
+        Some(if rest.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{path}?{}", rest.join("&"))
+        })
     }
 
     fn holds_token(&self, value: &[u8]) -> bool {
@@ -235,17 +267,13 @@ fn bare(value: &HeaderValue) -> Option<&[u8]> {
     (!token.is_empty()).then_some(token)
 }
 
-/// Headers that say the same in every request of a client's library: nothing brings a token into them, and
-/// looking would cost every request.
+/// Headers whose value the protocol itself gives, or which are set anew: no token is looked for in them.
 fn is_plain(name: &HeaderName) -> bool {
-    *name == header::ACCEPT
-        || *name == header::ACCEPT_ENCODING
+    *name == header::ACCEPT_ENCODING
         || *name == header::CONNECTION
         || *name == header::CONTENT_LENGTH
         || *name == header::CONTENT_TYPE
         || *name == header::HOST
-        || *name == header::USER_AGENT
-        || *name == API_CLIENT
 }
 
 impl Token {
@@ -281,7 +309,6 @@ const UNMISTAKABLE: usize = 12;
 
 static API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-static API_CLIENT: HeaderName = HeaderName::from_static("x-goog-api-client");
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 #[cfg(test)]
@@ -419,6 +446,8 @@ mod tests {
             ("content-type", "application/json"),
             ("x-goog-api-client", "genai/jsonlike"),
             ("x-forwarded-for", "198.51.100.7"),
+            ("user-agent", "curl/8 key=alices-own-token"),
+            ("accept", "bobs%2Fown%2Btoken"),
         ]);
         door.drop_tokens(&mut all);
         let mut rest: Vec<_> = all.keys().map(HeaderName::as_str).collect();
@@ -427,6 +456,21 @@ mod tests {
             rest,
             ["content-type", "x-forwarded-for", "x-goog-api-client"]
         );
+    }
+
+    #[test]
+    fn a_token_goes_no_further_in_the_query_whatever_it_is_called_there() {
+        let door = door(&["alices-own-token", "bobs/own+token"]);
+        for (target, rest) in [
+            ("/m?alt=sse&api_key=alices-own-token", Some("/m?alt=sse")),
+            ("/m?token=bobs%2Fown%2Btoken", Some("/m")),
+            ("/m?apikey=alices-own-token&a=b", Some("/m?a=b")),
+            ("/m?filter=not-alices-own-token", None),
+            ("/alices-own-token", None),
+            ("/m?alt=sse", None),
+        ] {
+            assert_eq!(door.without_tokens(target).as_deref(), rest, "{target}");
+        }
     }
 
     #[test]

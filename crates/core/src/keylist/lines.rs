@@ -18,6 +18,12 @@ pub(super) fn entries(text: &str) -> Result<Vec<Entry>, KeyListError> {
         if is_assignment(word) {
             return Err(KeyListError::at(line, Problem::Assignment));
         }
+        if word.starts_with("-----") {
+            return Err(KeyListError::at(line, Problem::NotAKeyLine));
+        }
+        if word.split_whitespace().nth(1).is_some() {
+            return Err(KeyListError::at(line, Problem::TwoWords));
+        }
         if word.contains(['"', '\'', ',', '[', ']', '{', '}']) {
             return Err(KeyListError::at(line, Problem::Punctuation));
         }

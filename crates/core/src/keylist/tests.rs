@@ -92,7 +92,7 @@ fn any_encoding_a_shell_or_editor_writes_is_read() {
 
 #[test]
 fn an_error_says_the_line_and_the_remedy_and_shows_no_key() {
-    fails("made-up-1\nmade-up 2", 2, "copy it again");
+    fails("made-up-1\nmade-up 2", 2, "one key a line");
     fails(
         "made-up-1\nexport GEMINI_API_KEY=made-up-2",
         2,
@@ -158,7 +158,13 @@ fn another_kind_of_file_is_no_list_of_keys() {
     ] {
         fails(text, line, "is it the right file?");
     }
-    fails("127.0.0.1 localhost", 1, "has a space");
+    fails(
+        "-----BEGIN PRIVATE KEY-----\nbWFkZSB1cA==",
+        1,
+        "is it the right file?",
+    );
+    fails("127.0.0.1 localhost", 1, "one key a line");
+    fails("made-up-1\nmade-up-2 made-up-3", 2, "one key a line");
     let error = parse(b"\x7fELF\x02\x01\x01\x00\xff\xfe").unwrap_err();
     assert!(
         error.to_string().contains("is it the right file?"),

@@ -40,6 +40,11 @@ impl Alarm {
         self.due = due;
     }
 
+    /// When it rings.
+    pub(crate) const fn due(&self) -> Instant {
+        self.due
+    }
+
     /// Ready when it is due.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(timer) = &mut self.timer else {

@@ -75,6 +75,14 @@ pub(crate) enum Answer {
         body: Option<Bytes>,
         ticket: Option<Box<Ticket>>,
     },
+    /// The beginning of an error, of which there is no more.
+    Part {
+        body: Option<Bytes>,
+        /// Whether what was given is on its way to the client: hyper sends nothing of what it has yet to write
+        /// when a body breaks.
+        paused: bool,
+        ticket: Box<Ticket>,
+    },
     /// Google's, as it comes.
     Passing(Box<Passing>),
 }
@@ -118,10 +126,25 @@ impl Answer {
         answer
     }
 
+    /// An error that broke off upstream.
+    pub(crate) fn part(body: Bytes, mut ticket: Ticket) -> Self {
+        let record = &mut ticket.record;
+        record.sent = body.len() as u64;
+        record.first_byte = Some(Instant::now());
+        record.ending = Ending::Cut;
+        record.reason = Some(PART);
+        Self::Part {
+            body: (!body.is_empty()).then_some(body),
+            paused: false,
+            ticket: Box::new(ticket),
+        }
+    }
+
     /// The ticket of an answer whose body is not wanted.
     pub(crate) fn into_ticket(self) -> Option<Ticket> {
         match self {
             Self::Whole { ticket, .. } => ticket.map(|ticket| *ticket),
+            Self::Part { ticket, .. } => Some(*ticket),
             Self::Passing(passing) => Some(passing.ticket),
         }
     }
@@ -262,6 +285,15 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut *self {
             Self::Whole { body, .. } => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Self::Part { body, paused, .. } => match body.take() {
+                Some(body) => Poll::Ready(Some(Ok(Frame::data(body)))),
+                None if *paused => Poll::Ready(Some(Err(Broken(PART)))),
+                None => {
+                    *paused = true;
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            },
             Self::Passing(passing) => passing.poll(cx),
         }
     }
@@ -270,7 +302,7 @@ impl Body for Answer {
         match self {
             Self::Whole { body, .. } => body.is_none(),
             // Its end must be seen, to be judged.
-            Self::Passing(_) => false,
+            Self::Part { .. } | Self::Passing(_) => false,
         }
     }
 
@@ -279,10 +311,14 @@ impl Body for Answer {
             Self::Whole { body, .. } => {
                 SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
             }
+            Self::Part { .. } => SizeHint::default(),
             Self::Passing(passing) => passing.size,
         }
     }
 }
+
+/// Of an error whose rest did not come.
+const PART: &str = "truncated";
 
 /// Why an answer broke.
 #[derive(Debug)]

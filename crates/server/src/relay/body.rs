@@ -86,6 +86,8 @@ struct State {
     idle: Duration,
     /// While it is.
     waiting: Option<Alarm>,
+    /// When Google last took a piece; not noted of the first, if it was here already.
+    taken: Option<Instant>,
     total: u64,
     declared: Option<u64>,
 }
@@ -113,6 +115,7 @@ impl Source {
             stalled: false,
             idle,
             waiting: None,
+            taken: None,
             total: 0,
             declared,
         })))
@@ -166,6 +169,19 @@ impl Source {
     /// Whether the client stopped in the middle of it.
     pub(crate) fn has_stalled(&self) -> bool {
         self.lock().stalled
+    }
+
+    /// Until when Google cannot have begun to be silent, as far as its body tells: it took a piece then, or it
+    /// is still the client who is waited for, which has a limit of its own.
+    pub(crate) fn busy(&self) -> Option<Instant> {
+        let state = self.lock();
+        let now = Instant::now();
+        // One that has rung, or should have, is an earlier attempt's.
+        let waits = state
+            .waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.due() > now);
+        if waits { Some(now) } else { state.taken }
     }
 
     /// Whether it passed a limit.
@@ -272,6 +288,7 @@ impl Body for Replay {
             // Only one attempt is sent of a body that passes through.
             if let Some(piece) = state.pieces.pop_front() {
                 state.gone = true;
+                state.taken = Some(Instant::now());
                 let size = piece.len().min(state.kept);
                 state.kept -= size;
                 state.budget.give_back(size);
@@ -279,10 +296,15 @@ impl Body for Replay {
             }
         } else if let Some(piece) = state.pieces.get(next) {
             let piece = piece.clone();
+            if next > 0 {
+                state.taken = Some(Instant::now());
+            }
             self.next += 1;
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        match ready!(state.read(cx)) {
+        let read = ready!(state.read(cx));
+        state.taken = Some(Instant::now());
+        match read {
             Some(Ok(piece)) => {
                 if state.passing {
                     state.gone = true;

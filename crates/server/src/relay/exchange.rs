@@ -31,7 +31,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Instant;
 
 /// A request that was let in and read as far as policy needs.
@@ -53,6 +53,7 @@ enum Came {
     Bad {
         parts: http::response::Parts,
         body: Bytes,
+        whole: bool,
     },
     Nothing,
 }
@@ -116,9 +117,9 @@ impl Exchange {
                     self.ticket.record.reason = self.ticket.record.reason.or(why);
                     return match came {
                         Came::Good(good) => self.pass(good, attempt.number),
-                        Came::Bad { parts, body } => {
+                        Came::Bad { parts, body, whole } => {
                             used.push(attempt);
-                            self.deliver_error(parts, &body, &used)
+                            self.deliver_error(parts, &body, whole, &used)
                         }
                         Came::Nothing => self.refuse(&Refusal::Broken),
                     };
@@ -141,7 +142,17 @@ impl Exchange {
         let mut sending = pin!(self.send(upstream, shared, attempt));
         std::future::poll_fn(|cx| match sending.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => alarm.poll(cx).map(|()| (Outcome::Silent, Came::Nothing)),
+            Poll::Pending => {
+                ready!(alarm.poll(cx));
+                // It has the whole time to answer from when it took the last piece of the question.
+                while let Some(busy) = self.source.busy()
+                    && busy + limit > Instant::now()
+                {
+                    alarm.put_off(busy + limit);
+                    ready!(alarm.poll(cx));
+                }
+                Poll::Ready((Outcome::Silent, Came::Nothing))
+            }
         })
         .await
     }
@@ -200,7 +211,7 @@ impl Exchange {
             let error = GoogleError::parse(&body);
             return (
                 Outcome::Refused { status, error },
-                Came::Bad { parts, body },
+                Came::Bad { parts, body, whole },
             );
         }
         match coding {
@@ -304,11 +315,13 @@ impl Exchange {
         Response::from_parts(parts, body)
     }
 
-    /// Passes Google's error on, without the keys it may quote.
+    /// Passes Google's error on, without the keys it may quote; one that broke off, or of which no more was
+    /// read, breaks off for the client too.
     fn deliver_error(
         mut self,
         mut parts: http::response::Parts,
         body: &Bytes,
+        whole: bool,
         used: &[Attempt],
     ) -> Response<Answer> {
         let keys: Vec<&KeyText> = used.iter().map(|attempt| &attempt.key.text).collect();
@@ -320,7 +333,12 @@ impl Exchange {
         headers::drop_quoting(&mut parts.headers, keys);
         let attempts = used.last().map_or(0, |attempt| attempt.number);
         self.mark(&mut parts.headers, parts.status, attempts);
-        Response::from_parts(parts, Answer::whole(body, Some(self.ticket)))
+        let answer = if whole {
+            Answer::whole(body, Some(self.ticket))
+        } else {
+            Answer::part(body, self.ticket)
+        };
+        Response::from_parts(parts, answer)
     }
 
     /// Answers for itself.

@@ -104,7 +104,7 @@ async fn route(
 async fn exchange(
     seat: &Arc<Seat>,
     upstream: &Arc<Upstream>,
-    found: Recognised,
+    mut found: Recognised,
     client: ClientId,
     head: &mut Parts,
     body: Incoming,
@@ -138,6 +138,9 @@ async fn exchange(
     let deadline = reading::server_timeout(&head.headers).map(|span| shared.clock.now() + span);
     let mut headers = std::mem::take(&mut head.headers);
     shared.door.drop_tokens(&mut headers);
+    if let Some(target) = shared.door.without_tokens(&found.target) {
+        found.target = target;
+    }
     headers::for_google(&mut headers, length, upgrade.is_some());
     headers.insert(header::HOST, shared.upstream_host.clone());
     shared.hop.mark(&mut headers);

@@ -8,6 +8,7 @@ use http::Method;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
+const FIRST_BYTE: (&str, &str) = ("FIRST_BYTE_TIMEOUT", "500ms");
 const PAUSE: (&str, &str) = ("BODY_TIMEOUT", "200ms");
 
 #[tokio::test]
@@ -137,4 +138,43 @@ async fn one_connection_more_than_may_be_waits_for_another_to_end() {
     drop(first);
     soon(third).await.unwrap().is(200);
     drop(second);
+}
+
+#[tokio::test]
+async fn google_has_its_whole_time_to_answer_from_when_it_has_the_whole_request() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(2), &[FIRST_BYTE]);
+    let (pieces, body) = piecewise();
+    let ask = Ask::new(Method::POST, "/upload/v1beta/files", body);
+    let client = async {
+        // In all longer than Google may be silent for.
+        let mut pace = tokio::time::interval(Duration::from_millis(150));
+        for _ in 0..8 {
+            pace.tick().await;
+            pieces.send(Bytes::from_static(b"some of a file")).unwrap();
+        }
+        drop(pieces);
+    };
+    let google = async {
+        let mut peer = upstream.accept().await;
+        assert_eq!(peer.request().await.body.len(), 8 * 14);
+        peer.answer("200 OK", GOOD).await;
+    };
+    let (answer, (), ()) = tokio::join!(ask.whole(&relay.base), client, google);
+    answer.is(200);
+}
+
+#[tokio::test]
+async fn a_google_that_stops_taking_a_request_is_not_waited_for() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[FIRST_BYTE]);
+    let large = Bytes::from(vec![b'x'; 24 << 20]);
+    let ask = Ask::new(Method::POST, "/upload/v1beta/files", whole_body(large));
+    let google = async {
+        let mut peer = upstream.accept().await;
+        peer.head().await;
+        peer
+    };
+    let (reply, _peer) = tokio::join!(soon(ask.to(&relay.base)), google);
+    assert_eq!(reply.status, 504);
 }

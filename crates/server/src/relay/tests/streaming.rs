@@ -166,3 +166,39 @@ fn upload(relay: &Native) -> (UnboundedSender<Bytes>, JoinHandle<u16>) {
     let asking = tokio::spawn(async move { ask.whole(&base).await.status });
     (pieces, asking)
 }
+
+#[tokio::test]
+async fn an_error_that_breaks_off_breaks_off_for_the_client() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+    let google = async {
+        let mut peer = upstream.accept().await;
+        peer.request().await;
+        peer.write(
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 500\r\n\r\n{\"error\": {\"code\": 400",
+        )
+        .await;
+        // Drops the connection.
+    };
+    let asking = async { Ask::generate("x").to(&relay.base).await.all().await };
+    let ((answer, ended), ()) = tokio::join!(asking, google);
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.text(), "{\"error\": {\"code\": 400");
+    assert!(!ended, "it is not ended as if that were all of it");
+}
+
+#[tokio::test]
+async fn of_an_error_without_end_the_client_gets_the_beginning() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+    let google = async {
+        let mut peer = upstream.accept().await;
+        peer.request().await;
+        peer.answer("400 Bad Request", &"x".repeat(1 << 20 | 1))
+            .await;
+    };
+    let asking = async { Ask::generate("x").to(&relay.base).await.all().await };
+    let ((answer, ended), ()) = tokio::join!(asking, google);
+    assert_eq!(answer.status, 400);
+    assert!(!ended, "{}", answer.body.len());
+}
