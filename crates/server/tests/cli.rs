@@ -200,7 +200,10 @@ fn a_file_that_gives_no_keys_is_named_with_what_is_wrong_with_it() {
             "No API keys: nothing is in nothing. Give them as",
         ),
         ("accounts", "accounts: line 2: this line is no key"),
-        ("hosts", "hosts: line 1: the key has a space"),
+        (
+            "hosts",
+            "hosts: line 1: this line has white space inside it",
+        ),
         (
             "program",
             "program: line 1: it is neither UTF-8 nor UTF-16 text; is it the right file?",

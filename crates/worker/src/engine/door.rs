@@ -94,7 +94,7 @@ impl Engine {
     fn let_in(
         &mut self,
         method: Method,
-        found: Recognised,
+        mut found: Recognised,
         client: ClientId,
         mut headers: HeaderMap,
         now: Time,
@@ -106,6 +106,9 @@ impl Engine {
         let deadline = reading::server_timeout(&headers).map(|span| now + span);
         let origin = self.origin(&headers);
         self.door.drop_tokens(&mut headers);
+        if let Some(target) = self.door.without_tokens(&found.target) {
+            found.target = target;
+        }
         headers::for_google(&mut headers, None, upgrade);
         names_the_client(&mut headers);
         let number = u64::from(self.run) << 32 | self.counter & 0xffff_ffff;
