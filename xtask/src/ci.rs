@@ -53,6 +53,7 @@ pub(crate) fn soak() -> Result<(), String> {
         }
         Ok(())
     });
+    steps.run("the Worker, ten thousand requests", worker::soak);
     steps.run("clients, ten times", || {
         for _ in 0..10 {
             clients::clients(&[])?;
@@ -154,6 +155,9 @@ impl Steps {
         self.run("Rust", || run_cargo(&["test", "--workspace"]));
         self.run("clients", || clients::clients(&[]));
         self.run("the Worker", worker::test);
+        self.run("clients at the Worker", || {
+            clients::clients(&["worker".to_owned()])
+        });
         self.run("proxies in front", || deploy::check(root()));
     }
 

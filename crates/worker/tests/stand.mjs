@@ -1,13 +1,9 @@
 // A Worker to test on workerd, and a Google of the test's own behind it.
 
 import { Log, LogLevel, Miniflare } from "miniflare";
-import { readFileSync, readdirSync } from "node:fs";
 import { createServer } from "node:http";
 import path from "node:path";
-
-export const dist =
-  process.env.GEMINI_RELAY_WORKER_DIST ??
-  path.resolve(import.meta.dirname, "../../../target/worker-dist");
+import { worker } from "./workerd.mjs";
 
 export const MODEL = "gemini-2.5-flash";
 export const CALL = `/v1beta/models/${MODEL}:generateContent`;
@@ -44,28 +40,13 @@ export async function stand({ google = () => undefined, bindings = {}, kv, upgra
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const upstream = `http://127.0.0.1:${server.address().port}`;
 
-  const files = readdirSync(dist).filter((name) => /\.(js|wasm)$/.test(name));
-  // The wrapper stands beside what it wraps, and is the entry.
-  const module = (folder) => (name) => ({
-    type: name.endsWith(".wasm") ? "CompiledWasm" : "ESModule",
-    path: path.join(dist, name),
-    contents: readFileSync(path.join(folder, name)),
-  });
-  const modules = [module(import.meta.dirname)("wrapped.js"), ...files.map(module(dist))];
-  const miniflare = new Miniflare({
-    log: new Log(LogLevel.NONE),
-    modules,
-    modulesRoot: dist,
-    compatibilityDate: "2026-04-01",
-    compatibilityFlags: ["enable_request_signal"],
-    bindings: { GEMINI_RELAY_UPSTREAM: upstream, GEMINI_RELAY_ALLOW_ANONYMOUS: "on", ...bindings },
-    kvNamespaces: ["KV"],
-    durableObjects: {
-      POOL: { className: "PoolObject", useSQLite: true },
-      EGRESS: { className: "EgressObject", useSQLite: true },
-    },
-    unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
-  });
+  const miniflare = new Miniflare(
+    worker({
+      wrapper: path.join(import.meta.dirname, "wrapped.js"),
+      bindings: { GEMINI_RELAY_UPSTREAM: upstream, GEMINI_RELAY_ALLOW_ANONYMOUS: "on", ...bindings },
+      log: new Log(LogLevel.NONE),
+    }),
+  );
   await miniflare.ready;
   const namespace = await miniflare.getKVNamespace("KV");
   for (const [name, text] of Object.entries(kv ?? { GEMINI_API_KEYS_CONFIG: keyList(3) })) {
