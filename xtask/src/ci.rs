@@ -53,7 +53,6 @@ pub(crate) fn soak() -> Result<(), String> {
         }
         Ok(())
     });
-    steps.run("the Worker, ten thousand requests", worker::soak);
     steps.run("clients, ten times", || {
         for _ in 0..10 {
             clients::clients(&[])?;

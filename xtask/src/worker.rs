@@ -76,20 +76,6 @@ pub(crate) fn program() -> Result<PathBuf, String> {
     Ok(tests.join("relay.mjs"))
 }
 
-/// Over ten thousand requests: how often KV is written and the pool object is called.
-pub(crate) fn soak() -> Result<(), String> {
-    let out = dist()?;
-    let tests = root().join("crates/worker/tests");
-    setup::node(&tests)?;
-    setup::run(
-        Command::new("node")
-            .arg("--test")
-            .arg(tests.join("worker.test.mjs"))
-            .env("GEMINI_RELAY_WORKER_DIST", &out)
-            .env("SOAK", "1"),
-    )
-}
-
 /// CPU of workerd a request, beside the same calls in JavaScript.
 pub(crate) fn bench() -> Result<(), String> {
     let out = dist()?;

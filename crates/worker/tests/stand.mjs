@@ -20,8 +20,9 @@ export const served = {
   usageMetadata: { promptTokenCount: 1, candidatesTokenCount: 1, totalTokenCount: 2 },
 };
 
-// `google(key, request, body)` gives `[status, JSON]`, or nothing for an answer as it should be.
-export async function stand({ google = () => undefined, bindings = {}, kv, upgrade } = {}) {
+// `google(key, request, body)` gives `[status, JSON]`, or nothing for an answer as it should be. With `keep`, a folder,
+// what is stored outlasts a restart.
+export async function stand({ google = () => undefined, bindings = {}, kv, upgrade, keep } = {}) {
   const asked = [];
   const server = createServer((request, response) => {
     const pieces = [];
@@ -40,29 +41,40 @@ export async function stand({ google = () => undefined, bindings = {}, kv, upgra
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const upstream = `http://127.0.0.1:${server.address().port}`;
 
-  const miniflare = new Miniflare(
-    worker({
-      wrapper: path.join(import.meta.dirname, "wrapped.js"),
-      bindings: { GEMINI_RELAY_UPSTREAM: upstream, GEMINI_RELAY_ALLOW_ANONYMOUS: "on", ...bindings },
-      log: new Log(LogLevel.NONE),
-    }),
-  );
-  await miniflare.ready;
-  const namespace = await miniflare.getKVNamespace("KV");
+  const begin = async () => {
+    const miniflare = new Miniflare(
+      worker({
+        wrapper: path.join(import.meta.dirname, "wrapped.js"),
+        bindings: { GEMINI_RELAY_UPSTREAM: upstream, GEMINI_RELAY_ALLOW_ANONYMOUS: "on", ...bindings },
+        defaultPersistRoot: keep,
+        log: new Log(LogLevel.NONE),
+      }),
+    );
+    await miniflare.ready;
+    return { miniflare, base: (await miniflare.unsafeGetDirectURL()).origin };
+  };
+  let running = await begin();
+  const namespace = await running.miniflare.getKVNamespace("KV");
   for (const [name, text] of Object.entries(kv ?? { GEMINI_API_KEYS_CONFIG: keyList(3) })) {
     await namespace.put(name, text);
   }
-  const base = (await miniflare.unsafeGetDirectURL()).origin;
   return {
-    base,
+    get base() {
+      return running.base;
+    },
     asked,
     namespace,
     used: () => asked.reduce((counts, { key }) => ({ ...counts, [key]: (counts[key] ?? 0) + 1 }), {}),
     ask: (init = {}) =>
-      fetch(base + CALL, { method: "POST", body: HELLO, headers: { "content-type": "application/json" }, ...init }),
-    look: async (what = "") => (await fetch(`${base}/test?${what}`)).json(),
+      fetch(running.base + CALL, { method: "POST", body: HELLO, headers: { "content-type": "application/json" }, ...init }),
+    look: async (what = "") => (await fetch(`${running.base}/test?${what}`)).json(),
+    // Ends workerd, and begins another.
+    async restart() {
+      await running.miniflare.dispose();
+      running = await begin();
+    },
     async stop() {
-      await miniflare.dispose();
+      await running.miniflare.dispose();
       server.closeAllConnections();
       server.close();
     },
