@@ -46,8 +46,33 @@ test("an object that dies in between loses no request, and what it wrote down is
     assert.equal(Object.values(one.used()).reduce((sum, count) => sum + count), 48);
   }));
 
+const dead = [400, { error: { code: 400, message: "API key not valid. Please pass a valid API key.", status: "INVALID_ARGUMENT", details: [{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: "API_KEY_INVALID", domain: "googleapis.com" }] } }];
+
+test("a disabled key is tried by one request after a quarter of an hour, by one after an hour, and then it is back", () => {
+  let isDead = true;
+  const google = (shown) => (shown === key(1) && isDead ? dead : undefined);
+  return on({ google }, async (one) => {
+    const crowded = () => crowd(60, 20, async () => assert.equal((await one.ask()).status, 200));
+    for (let at = 0; at < 3; at += 1) assert.equal((await one.ask()).status, 200);
+    await crowded();
+    assert.equal(one.used()[key(1)], 1);
+    await one.look(`ahead=${15 * 60_000 + 1000}`);
+    await crowded();
+    assert.equal(one.used()[key(1)], 2, "nobody but one found out");
+    await one.look(`ahead=${15 * 60_000 + 1000}`);
+    await crowded();
+    assert.equal(one.used()[key(1)], 2, "the next time is in an hour");
+    isDead = false;
+    await one.look(`ahead=${60 * 60_000}`);
+    await crowded();
+    // What was found out is with the pool object after one more request.
+    const before = one.used()[key(1)];
+    await crowded();
+    assert.ok(one.used()[key(1)] - before >= 19, JSON.stringify(one.used()));
+  });
+});
+
 test("a Worker that is started again knows who is out and whose turn it is", async () => {
-  const dead = [400, { error: { code: 400, message: "API key not valid. Please pass a valid API key.", status: "INVALID_ARGUMENT", details: [{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: "API_KEY_INVALID", domain: "googleapis.com" }] } }];
   const google = (shown) => ({ [key(1)]: quota(600), [key(2)]: dead })[shown];
   const keep = mkdtempSync(path.join(tmpdir(), "gemini-relay-worker-"));
   try {
