@@ -154,6 +154,9 @@ impl Steps {
         self.run("Rust", || run_cargo(&["test", "--workspace"]));
         self.run("clients", || clients::clients(&[]));
         self.run("the Worker", worker::test);
+        self.run("clients at the Worker", || {
+            clients::clients(&["worker".to_owned()])
+        });
         self.run("proxies in front", || deploy::check(root()));
     }
 

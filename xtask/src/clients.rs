@@ -1,8 +1,13 @@
-//! `cargo xtask clients [python|node|go]...`: drives real client libraries at the release relay.
+//! `cargo xtask clients [worker] [python|node|go]...`: drives real client libraries at the release relay,
+//! or at the Worker.
 //!
 //! The suites start the emulator and the relay themselves, each its own on ports that the system
 //! chooses; this task builds the two, sets the languages up and runs one suite after the other.
 //! All of them run even when one fails, so that one run tells everything.
+//!
+//! The Worker takes the relay's place as a program that is started and stopped as the relay is, so the
+//! suites are the same and ask the same of it. gemini-cli alone does not come: it is a process for each
+//! request, which takes minutes, and sends what @google/genai 1.30 sends, which does.
 //!
 //! With `RELAY_URL` and `EMULATOR_URL` set, nothing is built and the suites use what is there:
 //! `clients/README.md` says what it must be.
@@ -15,22 +20,29 @@ use std::time::{Duration, Instant};
 
 use crate::say::say;
 use crate::setup::{self, Language, PYTHON_SUITES};
+use crate::worker;
 
 /// Runs the suites of the languages named, or of all.
 pub(crate) fn clients(names: &[String]) -> Result<(), String> {
-    let languages = parse(names)?;
+    let (at, languages) = parse(names)?;
     let root = root();
     let folder = root.join("clients");
     setup::setup(&folder, &languages)?;
     let binaries = if env::var_os("RELAY_URL").is_some_and(|url| !url.is_empty()) {
         None
     } else {
-        Some(build(&root)?)
+        Some(match at {
+            At::Native => build(&root)?,
+            At::Worker => Binaries {
+                emulator: built(&root, &["gemini-emulator"])?.join(program("gemini-emulator")),
+                relay: worker::program()?,
+            },
+        })
     };
 
     let mut failed = 0;
     let mut lines = Vec::new();
-    for mut suite in languages.into_iter().flat_map(|l| suites(&folder, l)) {
+    for mut suite in languages.into_iter().flat_map(|l| suites(&folder, at, l)) {
         say!("\n== {}", suite.name);
         quiet(&mut suite.command);
         if let Some(Binaries { emulator, relay }) = &binaries {
@@ -55,6 +67,13 @@ pub(crate) fn clients(names: &[String]) -> Result<(), String> {
     }
 }
 
+/// Which relay is driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Native,
+    Worker,
+}
+
 struct Suite {
     name: &'static str,
     command: Command,
@@ -66,26 +85,26 @@ pub(crate) struct Binaries {
     pub(crate) relay: PathBuf,
 }
 
-fn parse(names: &[String]) -> Result<Vec<Language>, String> {
+fn parse(names: &[String]) -> Result<(At, Vec<Language>), String> {
+    let (at, names) = match names.split_first() {
+        Some((first, rest)) if first == "worker" => (At::Worker, rest),
+        _ => (At::Native, names),
+    };
     if names.is_empty() {
-        return Ok(Language::ALL.to_vec());
+        return Ok((at, Language::ALL.to_vec()));
     }
-    names
-        .iter()
-        .map(|name| {
-            Language::ALL
-                .into_iter()
-                .find(|l| l.name() == name)
-                .ok_or_else(|| {
-                    format!(
-                        "{name:?} is no language of the client tests; they are python, node and go"
-                    )
-                })
-        })
-        .collect()
+    let languages = names.iter().map(|name| {
+        Language::ALL
+            .into_iter()
+            .find(|l| l.name() == name)
+            .ok_or_else(|| {
+                format!("{name:?} is no language of the client tests; they are python, node and go")
+            })
+    });
+    Ok((at, languages.collect::<Result<_, _>>()?))
 }
 
-fn suites(folder: &Path, language: Language) -> Vec<Suite> {
+fn suites(folder: &Path, at: At, language: Language) -> Vec<Suite> {
     match language {
         Language::Python => PYTHON_SUITES
             .into_iter()
@@ -105,7 +124,7 @@ fn suites(folder: &Path, language: Language) -> Vec<Suite> {
             let mut command = Command::new("node");
             command
                 .args(["--test", "--test-concurrency=1"])
-                .args(node_tests(&folder.join("node")))
+                .args(node_tests(&folder.join("node"), at))
                 .current_dir(folder.join("node"));
             vec![Suite {
                 name: "node",
@@ -128,13 +147,16 @@ fn suites(folder: &Path, language: Language) -> Vec<Suite> {
 
 /// Node's test files by name: its own search for them differs from version to version. A folder
 /// that cannot be read gives a file that is not there, which fails.
-fn node_tests(folder: &Path) -> Vec<PathBuf> {
+fn node_tests(folder: &Path, at: At) -> Vec<PathBuf> {
     let tests = folder.join("tests");
     let mut files: Vec<PathBuf> = match fs::read_dir(&tests) {
         Ok(entries) => entries.flatten().map(|e| e.path()).collect(),
         Err(_) => vec![tests],
     };
     files.retain(|file| file.to_string_lossy().ends_with(".test.js") || file.is_dir());
+    if at == At::Worker {
+        files.retain(|file| !file.ends_with("gemini-cli.test.js"));
+    }
     files.sort();
     files
 }
@@ -165,18 +187,20 @@ fn quiet(command: &mut Command) {
 
 /// Builds them as they are released.
 pub(crate) fn build(root: &Path) -> Result<Binaries, String> {
+    let folder = built(root, &["gemini-emulator", "gemini-relay"])?;
+    Ok(Binaries {
+        emulator: folder.join(program("gemini-emulator")),
+        relay: folder.join(program("gemini-relay")),
+    })
+}
+
+/// Builds these packages' programs, and gives the folder that they are in.
+fn built(root: &Path, packages: &[&str]) -> Result<PathBuf, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     setup::run(
         Command::new(&cargo)
-            .args([
-                "build",
-                "--release",
-                "-p",
-                "gemini-emulator",
-                "-p",
-                "gemini-relay",
-                "--bins",
-            ])
+            .args(["build", "--release", "--bins"])
+            .args(packages.iter().flat_map(|package| ["-p", package]))
             .current_dir(root),
     )?;
     let told = Command::new(&cargo)
@@ -190,15 +214,11 @@ pub(crate) fn build(root: &Path) -> Result<Binaries, String> {
     let target = told["target_directory"]
         .as_str()
         .ok_or("cargo metadata names no target directory")?;
-    let binary = |name: &str| {
-        Path::new(target)
-            .join("release")
-            .join(format!("{name}{}", env::consts::EXE_SUFFIX))
-    };
-    Ok(Binaries {
-        emulator: binary("gemini-emulator"),
-        relay: binary("gemini-relay"),
-    })
+    Ok(Path::new(target).join("release"))
+}
+
+fn program(name: &str) -> String {
+    format!("{name}{}", env::consts::EXE_SUFFIX)
 }
 
 fn summary(name: &str, took: Duration, outcome: &Result<(), String>) -> String {
@@ -214,16 +234,19 @@ fn root() -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{Language, parse};
+    use super::{At, Language, parse};
 
     #[test]
     fn no_name_means_all_languages() {
-        assert_eq!(parse(&[]), Ok(Language::ALL.to_vec()));
+        assert_eq!(parse(&[]), Ok((At::Native, Language::ALL.to_vec())));
+        let worker = ["worker".to_owned()];
+        assert_eq!(parse(&worker), Ok((At::Worker, Language::ALL.to_vec())));
     }
 
     #[test]
     fn an_unknown_language_is_an_error_and_not_skipped() {
-        assert_eq!(parse(&["go".to_owned()]), Ok(vec![Language::Go]));
+        let go = ["worker".to_owned(), "go".to_owned()];
+        assert_eq!(parse(&go), Ok((At::Worker, vec![Language::Go])));
         assert!(parse(&["go".to_owned(), "ruby".to_owned()]).is_err_and(|e| e.contains("ruby")));
     }
 }

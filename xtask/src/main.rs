@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 const HELP: &str = "usage: cargo xtask TASK
 
   test      every test: Rust, real clients in Python, Node and Go, the Worker, and a proxy in front
-  clients   real clients alone; [python|node|go]... for some of them
+  clients   real clients alone; [python|node|go]... for some of them, `worker` before that for the Worker
   deploy    the configurations for proxies in front, with streams through them
   worker    the Worker on workerd, with the native relay's scenarios
   worker-dist

@@ -68,6 +68,14 @@ pub(crate) fn test() -> Result<(), String> {
     setup::run(&mut own)
 }
 
+/// Builds the Worker, and gives a program that runs it on workerd and is started as the relay is.
+pub(crate) fn program() -> Result<PathBuf, String> {
+    dist()?;
+    let tests = root().join("crates/worker/tests");
+    setup::node(&tests)?;
+    Ok(tests.join("relay.mjs"))
+}
+
 /// CPU of workerd a request, beside the same calls in JavaScript.
 pub(crate) fn bench() -> Result<(), String> {
     let out = dist()?;

@@ -18,6 +18,7 @@ pub mod key;
 pub mod keylist;
 pub mod letin;
 mod map;
+pub mod options;
 pub mod pool;
 pub mod reading;
 pub mod recognise;

@@ -1,12 +1,10 @@
 //! What clients show to be let in.
 //!
 //! A token has a name, which is what logs and metrics say; the secret itself is a [`KeyText`], which
-//! nothing can print. `name=SECRET` with nothing after the `=` is refused rather than taken for a
-//! bare token: it is what a variable that was not set leaves behind, and `alice=` is easily guessed.
+//! nothing can print. How one is written is core's ([`options::token`]); where they stand is here.
 
 use crate::options::{ConfigError, Origin, Resolved, show};
-use gemini_relay_core::KeyText;
-use std::collections::HashSet;
+use gemini_relay_core::{KeyText, options};
 
 /// One client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +19,10 @@ pub(crate) struct ClientToken {
 pub(crate) fn load(given: &Resolved) -> Result<Vec<ClientToken>, ConfigError> {
     let mut said = Vec::new();
     for value in given.all("tokens") {
-        let parts = value
-            .text
-            .split(|c: char| c == ',' || c.is_whitespace())
-            .filter(|p| !p.is_empty());
-        for (index, part) in parts.enumerate() {
+        for (index, part) in options::words(&value.text).enumerate() {
             let place = format!("{}, token {}", value.origin, index + 1);
             said.push(Said {
-                entry: parse(part).map_err(|p| problem(&place, p))?,
+                entry: options::token(part).map_err(|p| problem(&place, p))?,
                 place,
                 from_file: false,
             });
@@ -51,7 +45,7 @@ pub(crate) fn load(given: &Resolved) -> Result<Vec<ClientToken>, ConfigError> {
             }
             let place = format!("{shown}, line {}", index + 1);
             said.push(Said {
-                entry: parse(word).map_err(|p| problem(&place, p))?,
+                entry: options::token(word).map_err(|p| problem(&place, p))?,
                 place,
                 from_file: true,
             });
@@ -74,73 +68,20 @@ struct Said {
 
 /// Names for those that have none, and each name and secret once.
 fn named(said: Vec<Said>) -> Result<Vec<ClientToken>, ConfigError> {
-    let mut names = HashSet::new();
-    let mut secrets = HashSet::new();
-    for Said {
-        entry: (name, secret),
-        place,
-        ..
-    } in &said
-    {
-        if let Some(name) = name
-            && !names.insert(name.clone())
-        {
-            return Err(problem(
-                place,
-                &format!("the name \"{name}\" is taken; give each token its own"),
-            ));
-        }
-        if !secrets.insert(secret.id()) {
-            return Err(problem(
-                place,
-                "this token was given before; remove one, or clients cannot be told apart",
-            ));
-        }
-    }
-    let mut next = 0;
-    let mut fresh = || loop {
-        let name = format!("client_{next}");
-        next += 1;
-        if !names.contains(&name) {
-            return name;
-        }
-    };
-    Ok(said
+    let entries = said.iter().map(|said| said.entry.clone()).collect();
+    let named = options::named(entries).map_err(|(at, remedy)| {
+        let place = said.get(at).map_or("", |said| &said.place);
+        problem(place, &remedy)
+    })?;
+    Ok(named
         .into_iter()
-        .map(
-            |Said {
-                 entry: (name, secret),
-                 from_file,
-                 ..
-             }| ClientToken {
-                name: name.unwrap_or_else(&mut fresh),
-                secret,
-                from_file,
-            },
-        )
+        .zip(said)
+        .map(|((name, secret), said)| ClientToken {
+            name,
+            secret,
+            from_file: said.from_file,
+        })
         .collect())
-}
-
-fn parse(word: &str) -> Result<(Option<String>, KeyText), &'static str> {
-    let (name, secret) = match word.split_once('=') {
-        Some((name, rest)) if is_name(name) => {
-            if rest.trim_matches('=').is_empty() {
-                return Err("there is nothing after the =; write name=SECRET");
-            }
-            (Some(name.to_owned()), rest)
-        }
-        _ => (None, word),
-    };
-    let secret = KeyText::new(secret)
-        .map_err(|_| "a token is at most 4096 printable ASCII characters without spaces")?;
-    Ok((name, secret))
-}
-
-fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 fn decode(bytes: &[u8]) -> Option<String> {

@@ -36,7 +36,7 @@ export class PoolObject extends DurableObject {
   async alarm() {
     this.saving = false;
     this.ctx.storage.transactionSync(() => {
-      for (const [id, text] of JSON.parse(this.pool.save())) {
+      for (const [id, text] of JSON.parse(this.pool.save(Date.now()))) {
         if (text === "") this.sql.exec("DELETE FROM known WHERE id = ?", id);
         else this.sql.exec("INSERT OR REPLACE INTO known (id, text) VALUES (?, ?)", id, text);
       }

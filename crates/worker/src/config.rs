@@ -2,11 +2,10 @@
 //!
 //! A Worker that cannot start would answer everything with a page of Cloudflare's. So a value that
 //! makes no sense is said in the log, by name and with what to write instead, and its default holds;
-//! except where that would let somebody in: then nobody is.
+//! except where that would let somebody in: then nobody is. What a text means is core's (`options`).
 
 use gemini_relay_core::value::{self, Remedy};
-use gemini_relay_core::{KeyText, Settings, Strategy};
-use http::Uri;
+use gemini_relay_core::{KeyText, Settings, Strategy, options};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -57,28 +56,27 @@ impl Config {
             Vec::new()
         });
         let settings = Settings {
-            strategy: read.value("STRATEGY", Strategy::RoundRobin, strategy),
+            strategy: read.value("STRATEGY", Strategy::RoundRobin, options::strategy),
             affinity: read.value("AFFINITY", true, value::on_off),
             max_wait: read.value("MAX_WAIT", Duration::from_secs(30), value::duration),
-            max_waiting: read.value("MAX_WAITING", 1024, |text| {
-                text.parse().map_err(|_| "write a number such as 1024")
-            }),
+            max_waiting: read.value("MAX_WAITING", 1024, options::max_waiting),
             attempts: Some(
-                read.value("ATTEMPTS", MOST_ATTEMPTS, attempts)
+                read.value("ATTEMPTS", None, options::attempts)
+                    .unwrap_or(MOST_ATTEMPTS)
                     .min(MOST_ATTEMPTS),
             ),
         };
         let anonymous = read.value("ALLOW_ANONYMOUS", false, value::on_off);
         Self {
             settings,
-            base_path: read.value("BASE_PATH", String::new(), base_path),
+            base_path: read.value("BASE_PATH", String::new(), options::base_path),
             anonymous: anonymous && tokens.is_empty() && !closed,
             tokens,
-            origins: read.list("ALLOW_ORIGIN"),
-            hosts: read.list("ALLOW_HOST"),
+            origins: read.list("ALLOW_ORIGIN", options::origin),
+            hosts: read.list("ALLOW_HOST", options::host),
             upstream: read.value("UPSTREAM", Upstream::google(), Upstream::parse),
-            first_byte_timeout: read.value("FIRST_BYTE_TIMEOUT", TEN_MINUTES, value::duration),
-            idle_timeout: read.value("IDLE_TIMEOUT", TEN_MINUTES, value::duration),
+            first_byte_timeout: read.value("FIRST_BYTE_TIMEOUT", TEN_MINUTES, options::some_time),
+            idle_timeout: read.value("IDLE_TIMEOUT", TEN_MINUTES, options::some_time),
             replay_limit: read.value("REPLAY_LIMIT", REPLAY_LIMIT, value::size),
             replay_total: read.value("REPLAY_TOTAL", REPLAY_TOTAL, value::size),
             response_headers: read.value("RESPONSE_HEADERS", true, value::on_off),
@@ -92,7 +90,7 @@ impl Config {
                 "info" | "debug" | "trace" => Ok(true),
                 _ => Err("write off, error, warn, info, debug or trace"),
             }),
-            regions: read.list("EGRESS_REGION"),
+            regions: read.list("EGRESS_REGION", |word| Ok(word.to_ascii_lowercase())),
             problems: read.problems,
         }
     }
@@ -107,23 +105,9 @@ impl Upstream {
     }
 
     fn parse(text: &str) -> Result<Self, Remedy> {
-        const REMEDY: Remedy = "write a URL such as https://generativelanguage.googleapis.com";
-        let uri: Uri = text.parse().map_err(|_| REMEDY)?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(REMEDY);
-        };
-        if !matches!(scheme, "http" | "https")
-            || authority.as_str().contains('@')
-            || uri.query().is_some()
-        {
-            return Err(REMEDY);
-        }
-        let mut path = uri.path().trim_end_matches('/');
-        for version in ["/v1beta", "/v1alpha", "/v1"] {
-            path = path.strip_suffix(version).unwrap_or(path);
-        }
+        let (scheme, authority, path) = options::upstream(text)?;
         Ok(Self {
-            url: format!("{scheme}://{authority}{}", path.trim_end_matches('/')),
+            url: format!("{scheme}://{authority}{path}"),
             host: authority.host().to_owned(),
         })
     }
@@ -154,75 +138,37 @@ impl Reader {
         })
     }
 
-    fn list(&self, name: &str) -> Vec<String> {
+    /// Those that make sense.
+    fn list<T>(&mut self, name: &str, read: impl Fn(&str) -> Result<T, Remedy>) -> Vec<T> {
         let text = self.text(name).unwrap_or_default();
-        text.split(|c: char| c == ',' || c.is_whitespace())
-            .filter(|word| !word.is_empty())
-            .map(|word| word.trim_end_matches('/').to_ascii_lowercase())
-            .collect()
+        let mut list = Vec::new();
+        for (at, word) in options::words(&text).enumerate() {
+            match read(word) {
+                Ok(value) => list.push(value),
+                Err(remedy) => self.problems.push(format!(
+                    "GEMINI_RELAY_{name}, word {}: {remedy}; it is left out",
+                    at + 1
+                )),
+            }
+        }
+        list
     }
 
     /// `None` when there is something that is no token.
     fn tokens(&mut self) -> Option<Vec<(String, KeyText)>> {
         let text = self.text("TOKENS").unwrap_or_default();
-        let mut tokens: Vec<(String, KeyText)> = Vec::new();
-        let words = text
-            .split(|c: char| c == ',' || c.is_whitespace())
-            .filter(|word| !word.is_empty());
-        for (at, word) in words.enumerate() {
-            let (name, secret) = match word.split_once('=') {
-                Some((name, secret)) if is_name(name) => (name.to_owned(), secret),
-                _ => (format!("client_{at}"), word),
-            };
-            match KeyText::new(secret) {
-                Ok(secret) if tokens.iter().all(|(other, _)| *other != name) => {
-                    tokens.push((name, secret));
-                }
-                _ => {
-                    self.problems.push(format!(
-                        "GEMINI_RELAY_TOKENS, token {}: write name=SECRET, each name once; nobody is let in until then",
-                        at + 1
-                    ));
-                    return None;
-                }
-            }
-        }
-        Some(tokens)
-    }
-}
-
-fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b))
-}
-
-fn strategy(text: &str) -> Result<Strategy, Remedy> {
-    Strategy::NAMES
-        .iter()
-        .find(|(name, _)| *name == text)
-        .map(|(_, strategy)| *strategy)
-        .ok_or("write round-robin, fill-first or least-loaded")
-}
-
-fn attempts(text: &str) -> Result<u32, Remedy> {
-    match text {
-        "all" => Ok(MOST_ATTEMPTS),
-        _ => text
-            .parse()
-            .ok()
-            .filter(|n| *n > 0)
-            .ok_or("write a number such as 5, or all"),
-    }
-}
-
-fn base_path(text: &str) -> Result<String, Remedy> {
-    let path = text.trim_end_matches('/');
-    if path.is_empty() || path.starts_with('/') {
-        Ok(path.to_owned())
-    } else {
-        Err("write a path such as /gemini")
+        let read = options::words(&text)
+            .enumerate()
+            .map(|(at, word)| options::token(word).map_err(|remedy| (at, remedy.to_owned())))
+            .collect::<Result<Vec<_>, _>>()
+            .and_then(options::named);
+        read.map_err(|(at, remedy)| {
+            self.problems.push(format!(
+                "GEMINI_RELAY_TOKENS, token {}: {remedy}; nobody is let in until then",
+                at + 1
+            ));
+        })
+        .ok()
     }
 }
 
@@ -249,7 +195,7 @@ mod tests {
         assert_eq!(config.settings.max_wait, Duration::from_secs(5));
         assert_eq!(config.settings.attempts, Some(MOST_ATTEMPTS));
         let names: Vec<&str> = config.tokens.iter().map(|(name, _)| &**name).collect();
-        assert_eq!(names, ["alice", "client_1"]);
+        assert_eq!(names, ["alice", "client_0"]);
         assert_eq!(config.upstream.url, "http://127.0.0.1:1/x");
         assert_eq!(config.base_path, "/deep/er");
         assert!(config.problems.is_empty(), "{:?}", config.problems);
@@ -267,9 +213,21 @@ mod tests {
 
     #[test]
     fn a_token_that_is_none_lets_nobody_in() {
+        for tokens in ["alice=", "alice==", "a=made-up-1 b=made-up-1"] {
+            let config = Config::read(&format!(
+                r#"{{"GEMINI_RELAY_TOKENS":"{tokens}","GEMINI_RELAY_ALLOW_ANONYMOUS":"on"}}"#
+            ));
+            assert!(config.tokens.is_empty() && !config.anonymous, "{tokens}");
+            assert_eq!(config.problems.len(), 1);
+            assert!(!config.problems[0].contains("made-up"));
+        }
+    }
+
+    #[test]
+    fn an_origin_that_no_browser_sends_is_said_and_left_out() {
         let config =
-            Config::read(r#"{"GEMINI_RELAY_TOKENS":"alice=","GEMINI_RELAY_ALLOW_ANONYMOUS":"on"}"#);
-        assert!(config.tokens.is_empty() && !config.anonymous);
-        assert_eq!(config.problems.len(), 1);
+            Config::read(r#"{"GEMINI_RELAY_ALLOW_ORIGIN":"app.example https://App.example/"}"#);
+        assert_eq!(config.origins, ["https://app.example"]);
+        assert!(config.problems[0].contains("ALLOW_ORIGIN, word 1"));
     }
 }

@@ -1,7 +1,9 @@
 //! The pool object: the one place where turns are taken and what is known comes together.
 //!
 //! It answers one call a request, from memory. What it learns it writes down behind the answer, together
-//! with whose turn it is, a few rows at a time and some seconds apart: 100,000 rows a day are free. It may
+//! with whose turn it is, a few rows at a time and some seconds apart: 100,000 rows a day are free. With
+//! the same writing it removes what is long past. It has no other chore: a key that is out without a known
+//! end is tried again by the request whose turn that is, and a Worker that nobody asks costs nothing. It may
 //! be evicted between any two calls; what it then has lost is the last seconds' news, which isolates find
 //! out again at the cost of an attempt.
 //!
@@ -28,6 +30,8 @@ pub struct PoolObject {
     news: VecDeque<Event>,
     /// Rows to be written, by id; empty to be removed.
     rows: BTreeMap<String, String>,
+    /// When nobody will need a row any more.
+    ends: BTreeMap<String, Time>,
     turns_taken: bool,
     /// Rows that were read before there were keys.
     kept: Vec<Event>,
@@ -53,6 +57,7 @@ impl PoolObject {
             sequence: 0,
             news: VecDeque::new(),
             rows: BTreeMap::new(),
+            ends: BTreeMap::new(),
             turns_taken: false,
             kept: Vec::new(),
             kept_turns: Value::Null,
@@ -74,7 +79,7 @@ impl PoolObject {
             if id == TURNS {
                 self.kept_turns = value;
             } else if let Some(event) =
-                wire::read_event(&value).filter(|event| !is_past(event, now))
+                wire::read_event(&value).filter(|event| end(event).is_none_or(|end| end > now))
             {
                 self.kept.push(event);
             } else {
@@ -135,8 +140,15 @@ impl PoolObject {
     }
 
     /// The rows to write: `[[ID, TEXT or nothing], …]`.
-    pub fn save(&mut self) -> String {
+    pub fn save(&mut self, now: Time) -> String {
         let mut rows = std::mem::take(&mut self.rows);
+        self.ends.retain(|id, end| {
+            let needed = *end > now;
+            if !needed {
+                rows.insert(id.clone(), String::new());
+            }
+            needed
+        });
         if std::mem::take(&mut self.turns_taken) {
             let turns = wire::turns_json(&self.relay.turns());
             rows.insert(TURNS.to_owned(), turns.to_string());
@@ -155,10 +167,12 @@ impl PoolObject {
 
     fn learn(&mut self, event: Event, now: Time) {
         self.relay.apply(&event, now);
-        self.rows.insert(
-            wire::subject_of(&event),
-            wire::event_json(&event).to_string(),
-        );
+        let id = wire::subject_of(&event);
+        match end(&event) {
+            Some(end) => self.ends.insert(id.clone(), end),
+            None => self.ends.remove(&id),
+        };
+        self.rows.insert(id, wire::event_json(&event).to_string());
         self.sequence += 1;
         self.news.push_back(event);
         if self.news.len() > MOST_NEWS {
@@ -173,12 +187,12 @@ impl PoolObject {
     }
 }
 
-/// Whether nobody needs to know of it any more.
-fn is_past(event: &Event, now: Time) -> bool {
+/// When nobody will need to know of it any more.
+fn end(event: &Event) -> Option<Time> {
     match &event.change {
-        Change::Blocked(_, block) => block.strikes.is_none() && block.until + PAST <= now,
-        Change::Cleared(_, block) => block.until.max(event.stamp.at) + PAST <= now,
-        Change::CarrierLearned(..) | Change::ModelNamed(..) => false,
+        Change::Blocked(_, block) => block.strikes.is_none().then_some(block.until + PAST),
+        Change::Cleared(_, block) => Some(block.until.max(event.stamp.at) + PAST),
+        Change::CarrierLearned(..) | Change::ModelNamed(..) => None,
     }
 }
 
@@ -289,7 +303,7 @@ mod tests {
         let (cursor, first, _) = plan(&mut object1, Cursor::default(), &report);
         assert_eq!(first[0], id(1));
         assert!(object1.is_dirty());
-        let saved: Value = serde_json::from_str(&object1.save()).unwrap();
+        let saved: Value = serde_json::from_str(&object1.save(NOW)).unwrap();
         assert!(!object1.is_dirty());
         let mut object2 = object(&saved.to_string(), NOW + Duration::from_millis(1));
         let (_, second, news) = plan(&mut object2, cursor, &Report::default());
@@ -306,12 +320,16 @@ mod tests {
             }),
             NOW,
         );
-        let saved = object1.save();
+        let saved = object1.save(NOW);
         let later = NOW + Duration::from_secs(2 * 3600);
         let mut object2 = object(&saved, later);
         assert!(object2.is_dirty());
-        let rows: Value = serde_json::from_str(&object2.save()).unwrap();
+        let rows: Value = serde_json::from_str(&object2.save(later)).unwrap();
         assert_eq!(rows[0][1], "");
+        // Also by an object that lives on.
+        let rows: Value = serde_json::from_str(&object1.save(later)).unwrap();
+        assert_eq!(rows[0][1], "");
+        assert_eq!(object1.save(later), "[]");
     }
 
     #[test]

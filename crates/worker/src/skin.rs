@@ -202,8 +202,8 @@ impl Pool {
     }
 
     /// See [`PoolObject::save`].
-    pub fn save(&mut self) -> String {
-        self.0.save()
+    pub fn save(&mut self, now: f64) -> String {
+        self.0.save(at(now))
     }
 }
 

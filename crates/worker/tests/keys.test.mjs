@@ -6,7 +6,8 @@ import { chmodSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, write
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { CANARY, dist, key } from "./stand.mjs";
+import { CANARY, key } from "./stand.mjs";
+import { dist } from "./workerd.mjs";
 
 // A copy of what is published, and an npx that notes what it was asked.
 function published(act) {

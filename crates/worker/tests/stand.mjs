@@ -1,13 +1,9 @@
 // A Worker to test on workerd, and a Google of the test's own behind it.
 
 import { Log, LogLevel, Miniflare } from "miniflare";
-import { readFileSync, readdirSync } from "node:fs";
 import { createServer } from "node:http";
 import path from "node:path";
-
-export const dist =
-  process.env.GEMINI_RELAY_WORKER_DIST ??
-  path.resolve(import.meta.dirname, "../../../target/worker-dist");
+import { worker } from "./workerd.mjs";
 
 export const MODEL = "gemini-2.5-flash";
 export const CALL = `/v1beta/models/${MODEL}:generateContent`;
@@ -24,8 +20,9 @@ export const served = {
   usageMetadata: { promptTokenCount: 1, candidatesTokenCount: 1, totalTokenCount: 2 },
 };
 
-// `google(key, request, body)` gives `[status, JSON]`, or nothing for an answer as it should be.
-export async function stand({ google = () => undefined, bindings = {}, kv, upgrade } = {}) {
+// `google(key, request, body)` gives `[status, JSON]`, or nothing for an answer as it should be. With `keep`, a folder,
+// what is stored outlasts a restart.
+export async function stand({ google = () => undefined, bindings = {}, kv, upgrade, keep } = {}) {
   const asked = [];
   const server = createServer((request, response) => {
     const pieces = [];
@@ -44,44 +41,40 @@ export async function stand({ google = () => undefined, bindings = {}, kv, upgra
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const upstream = `http://127.0.0.1:${server.address().port}`;
 
-  const files = readdirSync(dist).filter((name) => /\.(js|wasm)$/.test(name));
-  // The wrapper stands beside what it wraps, and is the entry.
-  const module = (folder) => (name) => ({
-    type: name.endsWith(".wasm") ? "CompiledWasm" : "ESModule",
-    path: path.join(dist, name),
-    contents: readFileSync(path.join(folder, name)),
-  });
-  const modules = [module(import.meta.dirname)("wrapped.js"), ...files.map(module(dist))];
-  const miniflare = new Miniflare({
-    log: new Log(LogLevel.NONE),
-    modules,
-    modulesRoot: dist,
-    compatibilityDate: "2026-04-01",
-    compatibilityFlags: ["enable_request_signal"],
-    bindings: { GEMINI_RELAY_UPSTREAM: upstream, GEMINI_RELAY_ALLOW_ANONYMOUS: "on", ...bindings },
-    kvNamespaces: ["KV"],
-    durableObjects: {
-      POOL: { className: "PoolObject", useSQLite: true },
-      EGRESS: { className: "EgressObject", useSQLite: true },
-    },
-    unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
-  });
-  await miniflare.ready;
-  const namespace = await miniflare.getKVNamespace("KV");
+  const begin = async () => {
+    const miniflare = new Miniflare(
+      worker({
+        wrapper: path.join(import.meta.dirname, "wrapped.js"),
+        bindings: { GEMINI_RELAY_UPSTREAM: upstream, GEMINI_RELAY_ALLOW_ANONYMOUS: "on", ...bindings },
+        defaultPersistRoot: keep,
+        log: new Log(LogLevel.NONE),
+      }),
+    );
+    await miniflare.ready;
+    return { miniflare, base: (await miniflare.unsafeGetDirectURL()).origin };
+  };
+  let running = await begin();
+  const namespace = await running.miniflare.getKVNamespace("KV");
   for (const [name, text] of Object.entries(kv ?? { GEMINI_API_KEYS_CONFIG: keyList(3) })) {
     await namespace.put(name, text);
   }
-  const base = (await miniflare.unsafeGetDirectURL()).origin;
   return {
-    base,
+    get base() {
+      return running.base;
+    },
     asked,
     namespace,
     used: () => asked.reduce((counts, { key }) => ({ ...counts, [key]: (counts[key] ?? 0) + 1 }), {}),
     ask: (init = {}) =>
-      fetch(base + CALL, { method: "POST", body: HELLO, headers: { "content-type": "application/json" }, ...init }),
-    look: async (what = "") => (await fetch(`${base}/test?${what}`)).json(),
+      fetch(running.base + CALL, { method: "POST", body: HELLO, headers: { "content-type": "application/json" }, ...init }),
+    look: async (what = "") => (await fetch(`${running.base}/test?${what}`)).json(),
+    // Ends workerd, and begins another.
+    async restart() {
+      await running.miniflare.dispose();
+      running = await begin();
+    },
     async stop() {
-      await miniflare.dispose();
+      await running.miniflare.dispose();
       server.closeAllConnections();
       server.close();
     },

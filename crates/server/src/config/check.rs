@@ -5,12 +5,11 @@ use super::{Access, CaSource, Config, Log, LogFormat, Origins, Proxy, ProxyUrl, 
 use crate::options::value::{self, Listen, Remedy};
 use crate::options::{ConfigError, Given, OptionSpec, Resolved, table};
 use crate::tokens;
-use gemini_relay_core::Strategy;
+use gemini_relay_core::options::{self, attempts, base_path, host, some_time, strategy};
 use http::HeaderValue;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 /// Makes the configuration of what was given. Reads the file of client tokens, and nothing else.
@@ -53,10 +52,7 @@ pub(crate) fn check(
         strategy: read.must("strategy", strategy)?,
         affinity: read.must("affinity", value::on_off)?,
         max_wait: read.must("max-wait", value::duration)?,
-        max_waiting: read.must("max-waiting", |t| {
-            t.parse()
-                .map_err(|_| "write a number such as 1024; 0 lets nobody wait")
-        })?,
+        max_waiting: read.must("max-waiting", options::max_waiting)?,
         attempts: read.must("attempts", attempts)?,
         replay_limit: read.must("replay-limit", value::size)?,
         replay_total: read.must("replay-total", value::size)?,
@@ -233,49 +229,11 @@ fn origins(listed: Vec<Option<HeaderValue>>) -> Origins {
 
 /// `None` is `*`.
 fn origin(text: &str) -> Result<Option<HeaderValue>, Remedy> {
-    const REMEDY: Remedy = "write it as browsers send it, scheme and host and no path, such as https://app.example, or * for any";
-    if text == "*" {
-        return Ok(None);
-    }
-    let text = text.trim_end_matches('/').to_ascii_lowercase();
-    let (scheme, rest) = text.split_once("://").ok_or(REMEDY)?;
-    if scheme.is_empty() || rest.is_empty() || rest.contains(['/', '?', '#', '@', ' ']) {
-        return Err(REMEDY);
-    }
-    HeaderValue::from_str(&text).map(Some).map_err(|_| REMEDY)
-}
-
-fn host(text: &str) -> Result<String, Remedy> {
-    let host = text.trim_end_matches('.').to_ascii_lowercase();
-    let good = !host.is_empty()
-        && host
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b));
-    let has_port = host.rsplit_once(':').is_some_and(|(name, port)| {
-        !name.contains(':') && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
-    });
-    if good && !has_port {
-        Ok(host)
-    } else {
-        Err("write a host's name without scheme and port, such as relay.example")
-    }
-}
-
-fn base_path(text: &str) -> Result<String, Remedy> {
-    let path = text.trim_end_matches('/');
-    let good = path.is_empty()
-        || (path.starts_with('/')
-            && !path.contains("//")
-            && path
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b))
-            && !path.split('/').any(|part| part == "." || part == ".."));
-    if path.split('/').any(|part| part == "-") {
-        Err("/-/ is where the relay's own pages are; write another path, such as /gemini")
-    } else if good {
-        Ok(path.to_owned())
-    } else {
-        Err("write a path such as /gemini")
+    match options::origin(text)?.as_str() {
+        "*" => Ok(None),
+        text => HeaderValue::from_str(text)
+            .map(Some)
+            .map_err(|_| "write it as browsers send it, such as https://app.example"),
     }
 }
 
@@ -290,34 +248,6 @@ fn proxy(text: &str) -> Result<Proxy, Remedy> {
         Ok(Proxy::Url(ProxyUrl(text.to_owned())))
     } else {
         Err(REMEDY)
-    }
-}
-
-fn some_time(text: &str) -> Result<Duration, Remedy> {
-    match value::duration(text)? {
-        Duration::ZERO => {
-            Err("write a time longer than none, such as 10s; for practically no limit, 24h")
-        }
-        time => Ok(time),
-    }
-}
-
-fn strategy(text: &str) -> Result<Strategy, Remedy> {
-    let known = Strategy::NAMES.into_iter().find(|(name, _)| *name == text);
-    known
-        .map(|(_, strategy)| strategy)
-        .ok_or("write round-robin, fill-first or least-loaded")
-}
-
-fn attempts(text: &str) -> Result<Option<u32>, Remedy> {
-    match text {
-        "all" => Ok(None),
-        _ => text
-            .parse()
-            .ok()
-            .filter(|n| *n > 0)
-            .map(Some)
-            .ok_or("write a number, 1 or more, or all"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where requests go, and that it is not back here.
 
 use crate::options::value::{Listen, Remedy};
-use http::Uri;
+use gemini_relay_core::options;
 use http::uri::{Authority, Scheme};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
@@ -15,39 +15,13 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// `https://HOST[:PORT][/PATH]`. A version at the end is dropped: every request brings its own,
-    /// and `…/v1beta` is what other programs want in that place.
+    /// See [`options::upstream`].
     pub(crate) fn parse(text: &str) -> Result<Self, Remedy> {
-        const REMEDY: Remedy = "write a URL such as https://generativelanguage.googleapis.com";
-        let uri: Uri = text.parse().map_err(|_| REMEDY)?;
-        let parts = uri.into_parts();
-        let scheme = parts
-            .scheme
-            .filter(|s| *s == Scheme::HTTP || *s == Scheme::HTTPS)
-            .ok_or(REMEDY)?;
-        let authority = parts
-            .authority
-            .filter(|a| !a.host().is_empty())
-            .ok_or(REMEDY)?;
-        if authority.as_str().contains('@') {
-            return Err("write it without user and password; keys come from the pool");
-        }
-        let path = parts
-            .path_and_query
-            .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
-        if path.query().is_some() {
-            return Err("write it without a query; keys come from the pool");
-        }
-        let mut path = path.path().trim_end_matches('/');
-        if let Some((before, last)) = path.rsplit_once('/')
-            && VERSIONS.contains(&last)
-        {
-            path = before.trim_end_matches('/');
-        }
+        let (scheme, authority, path) = options::upstream(text)?;
         Ok(Self {
             scheme,
             authority,
-            path: path.to_owned(),
+            path,
         })
     }
 
@@ -105,8 +79,6 @@ impl Upstream {
             })
     }
 }
-
-const VERSIONS: [&str; 3] = ["v1", "v1beta", "v1alpha"];
 
 /// Only an address of this machine can be bound.
 fn is_of_this_machine(ip: IpAddr) -> bool {

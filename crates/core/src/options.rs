@@ -1,0 +1,225 @@
+//! What the texts of options come to, wherever the relay runs.
+//!
+//! Where a text stands differs (a flag, a variable, a file; on the Worker variables alone), and so does what happens
+//! when it makes no sense (the native relay does not start; the Worker says so and goes on). What a text means does
+//! not. Times, sizes and switches are in [`crate::value`].
+
+use crate::key::KeyText;
+use crate::settings::Strategy;
+use crate::value::{self, Remedy};
+use http::Uri;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// The single texts of an option that takes several.
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c == ',' || c.is_whitespace())
+        .filter(|word| !word.is_empty())
+}
+
+/// `name=SECRET`, or the secret alone. `name=` with nothing after it is refused rather than taken for a bare
+/// token: it is what a variable that was not set leaves behind, and `alice=` is easily guessed.
+///
+/// # Errors
+/// The remedy.
+pub fn token(word: &str) -> Result<(Option<String>, KeyText), Remedy> {
+    let (name, secret) = match word.split_once('=') {
+        Some((name, rest)) if is_name(name) => {
+            if rest.trim_matches('=').is_empty() {
+                return Err("there is nothing after the =; write name=SECRET");
+            }
+            (Some(name.to_owned()), rest)
+        }
+        _ => (None, word),
+    };
+    let secret = KeyText::new(secret)
+        .map_err(|_| "a token is at most 4096 printable ASCII characters without spaces")?;
+    Ok((name, secret))
+}
+
+/// Names for those tokens that have none.
+///
+/// # Errors
+/// Which one has a name or a secret that was there before, and the remedy.
+pub fn named(
+    tokens: Vec<(Option<String>, KeyText)>,
+) -> Result<Vec<(String, KeyText)>, (usize, String)> {
+    let mut names = HashSet::new();
+    let mut secrets = HashSet::new();
+    for (at, (name, secret)) in tokens.iter().enumerate() {
+        if let Some(name) = name
+            && !names.insert(name.clone())
+        {
+            let remedy = format!("the name \"{name}\" is taken; give each token its own");
+            return Err((at, remedy));
+        }
+        if !secrets.insert(secret.id()) {
+            let remedy = "this token was given before; remove one, or clients cannot be told apart";
+            return Err((at, remedy.to_owned()));
+        }
+    }
+    let mut next = 0;
+    let mut fresh = || loop {
+        let name = format!("client_{next}");
+        next += 1;
+        if !names.contains(&name) {
+            return name;
+        }
+    };
+    Ok(tokens
+        .into_iter()
+        .map(|(name, secret)| (name.unwrap_or_else(&mut fresh), secret))
+        .collect())
+}
+
+/// `https://HOST[:PORT][/PATH]`, the path without a slash at its end. A version at the end is dropped: every
+/// request brings its own, and `…/v1beta` is what other programs want in that place.
+///
+/// # Errors
+/// The remedy.
+pub fn upstream(text: &str) -> Result<(Scheme, Authority, String), Remedy> {
+    const REMEDY: Remedy = "write a URL such as https://generativelanguage.googleapis.com";
+    let parts = text.parse::<Uri>().map_err(|_| REMEDY)?.into_parts();
+    let scheme = parts
+        .scheme
+        .filter(|s| *s == Scheme::HTTP || *s == Scheme::HTTPS)
+        .ok_or(REMEDY)?;
+    let authority = parts
+        .authority
+        .filter(|a| !a.host().is_empty())
+        .ok_or(REMEDY)?;
+    if authority.as_str().contains('@') {
+        return Err("write it without user and password; keys come from the pool");
+    }
+    let path = parts
+        .path_and_query
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    if path.query().is_some() {
+        return Err("write it without a query; keys come from the pool");
+    }
+    let mut path = path.path().trim_end_matches('/');
+    if let Some((before, last)) = path.rsplit_once('/')
+        && VERSIONS.contains(&last)
+    {
+        path = before.trim_end_matches('/');
+    }
+    Ok((scheme, authority, path.to_owned()))
+}
+
+/// A path in front of everything, without a slash at its end.
+///
+/// # Errors
+/// The remedy.
+pub fn base_path(text: &str) -> Result<String, Remedy> {
+    let path = text.trim_end_matches('/');
+    let good = path.is_empty()
+        || (path.starts_with('/')
+            && !path.contains("//")
+            && path
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b))
+            && !path.split('/').any(|part| part == "." || part == ".."));
+    if path.split('/').any(|part| part == "-") {
+        Err("/-/ is where the relay's own pages are; write another path, such as /gemini")
+    } else if good {
+        Ok(path.to_owned())
+    } else {
+        Err("write a path such as /gemini")
+    }
+}
+
+/// A web page's origin as browsers send it, or `*`.
+///
+/// # Errors
+/// The remedy.
+pub fn origin(text: &str) -> Result<String, Remedy> {
+    const REMEDY: Remedy = "write it as browsers send it, scheme and host and no path, such as https://app.example, or * for any";
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let text = text.trim_end_matches('/').to_ascii_lowercase();
+    let (scheme, rest) = text.split_once("://").ok_or(REMEDY)?;
+    if scheme.is_empty() || rest.is_empty() || rest.contains(['/', '?', '#', '@', ' ']) {
+        return Err(REMEDY);
+    }
+    Ok(text)
+}
+
+/// The name of a host, in lower case.
+///
+/// # Errors
+/// The remedy.
+pub fn host(text: &str) -> Result<String, Remedy> {
+    let host = text.trim_end_matches('.').to_ascii_lowercase();
+    let good = !host.is_empty()
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b));
+    let has_port = host.rsplit_once(':').is_some_and(|(name, port)| {
+        !name.contains(':') && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
+    });
+    if good && !has_port {
+        Ok(host)
+    } else {
+        Err("write a host's name without scheme and port, such as relay.example")
+    }
+}
+
+/// A time that is not none.
+///
+/// # Errors
+/// The remedy.
+pub fn some_time(text: &str) -> Result<Duration, Remedy> {
+    match value::duration(text)? {
+        Duration::ZERO => {
+            Err("write a time longer than none, such as 10s; for practically no limit, 24h")
+        }
+        time => Ok(time),
+    }
+}
+
+/// One of [`Strategy::NAMES`].
+///
+/// # Errors
+/// The remedy.
+pub fn strategy(text: &str) -> Result<Strategy, Remedy> {
+    let known = Strategy::NAMES.into_iter().find(|(name, _)| *name == text);
+    known
+        .map(|(_, strategy)| strategy)
+        .ok_or("write round-robin, fill-first or least-loaded")
+}
+
+/// How many keys one request is tried with; `None` is all.
+///
+/// # Errors
+/// The remedy.
+pub fn attempts(text: &str) -> Result<Option<u32>, Remedy> {
+    match text {
+        "all" => Ok(None),
+        _ => text
+            .parse()
+            .ok()
+            .filter(|n| *n > 0)
+            .map(Some)
+            .ok_or("write a number, 1 or more, or all"),
+    }
+}
+
+/// How many requests may wait.
+///
+/// # Errors
+/// The remedy.
+pub fn max_waiting(text: &str) -> Result<usize, Remedy> {
+    text.parse()
+        .map_err(|_| "write a number such as 1024; 0 lets nobody wait")
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+const VERSIONS: [&str; 3] = ["v1", "v1beta", "v1alpha"];
