@@ -88,6 +88,11 @@ pub fn drop_quoting<'a>(headers: &mut HeaderMap, keys: impl Iterator<Item = &'a 
     }
 }
 
+/// Headers that quote nothing that was asked; nearly every answer has them.
+fn is_made_of_itself(name: &HeaderName) -> bool {
+    *name == header::CONTENT_TYPE || *name == header::CONTENT_LENGTH || *name == header::DATE
+}
+
 /// What `Connection` says is of this connection only.
 fn named_by_connection(headers: &HeaderMap, upgrade: bool, gone: &mut Vec<HeaderName>) {
     for names in headers.get_all(header::CONNECTION) {
