@@ -80,7 +80,9 @@ pub fn clean_answer(headers: &mut HeaderMap) {
 pub fn drop_quoting<'a>(headers: &mut HeaderMap, keys: impl Iterator<Item = &'a KeyInfo> + Clone) {
     let quoting: Vec<HeaderName> = headers
         .iter()
-        .filter(|(_, value)| keys.clone().any(|key| key.quoted().is_in(value.as_bytes())))
+        .filter(|(name, value)| {
+            !is_made_of_itself(name) && keys.clone().any(|key| key.quoted().is_in(value.as_bytes()))
+        })
         .map(|(name, _)| name.clone())
         .collect();
     for name in quoting {

@@ -225,14 +225,14 @@ fn is_same(token: &[u8], shown: &[u8]) -> bool {
     if token.len() != shown.len() {
         return false;
     }
-    let (words, rest) = token.as_chunks::<8>();
-    let (shown_words, shown_rest) = shown.as_chunks::<8>();
+    let (Some(last), Some(shown_last)) = (token.last_chunk(), shown.last_chunk()) else {
+        return token.ct_eq(shown).into();
+    };
+    let same = |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a).ct_eq(&u64::from_ne_bytes(*b));
+    let words = token.as_chunks().0.iter().zip(shown.as_chunks().0);
+    // The last eight may have been compared in part already.
     words
-        .iter()
-        .zip(shown_words)
-        .fold(rest.ct_eq(shown_rest), |same, (a, b)| {
-            same & u64::from_ne_bytes(*a).ct_eq(&u64::from_ne_bytes(*b))
-        })
+        .fold(same(last, shown_last), |so_far, (a, b)| so_far & same(a, b))
         .into()
 }
 
