@@ -61,13 +61,20 @@ pub fn put_key(headers: &mut HeaderMap, key: &KeyInfo, carrier: Carrier) {
 
 /// Takes off what belongs to the connection with Google. `Alt-Svc` would send clients to port 443 of
 /// the relay's host; a cookie would be one for all clients.
-pub fn clean_answer(headers: &mut HeaderMap) {
+///
+/// With `must_end` it loses its length too: a client that is told one takes an answer of that length to be
+/// whole, whether it said that it was at its end or not.
+pub fn clean_answer(headers: &mut HeaderMap, must_end: bool) {
     let mut gone = Vec::new();
     for name in headers.keys() {
         if *name == header::CONNECTION {
             named_by_connection(headers, false, &mut gone);
         }
-        if is_hop_by_hop(name) || *name == header::ALT_SVC || *name == header::SET_COOKIE {
+        if is_hop_by_hop(name)
+            || *name == header::ALT_SVC
+            || *name == header::SET_COOKIE
+            || must_end && *name == header::CONTENT_LENGTH
+        {
             gone.push(name.clone());
         }
     }
@@ -202,9 +209,19 @@ mod tests {
                 HeaderValue::from_static(value),
             );
         }
-        clean_answer(&mut came);
+        clean_answer(&mut came, false);
         drop_quoting(&mut came, std::iter::once(&*key()));
         assert_eq!(came.keys().collect::<Vec<_>>(), ["vary"]);
+    }
+
+    #[test]
+    fn an_answer_that_must_say_its_end_is_told_no_length() {
+        for (must_end, left) in [(true, 0), (false, 1)] {
+            let mut came = HeaderMap::new();
+            came.insert(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
+            clean_answer(&mut came, must_end);
+            assert_eq!(came.len(), left);
+        }
     }
 
     fn key() -> Arc<KeyInfo> {

@@ -73,15 +73,19 @@ async function patiently(read, idle) {
   }
 }
 
-// An error's body, up to a bound; what of it came, if it broke.
+// An error's body, up to a bound, and whether that is all of it.
 export async function readAll(response, most) {
   const pieces = [];
   let total = 0;
+  let whole = response.body === null;
   const reader = response.body?.getReader();
   try {
     while (reader && total < most) {
       const { value, done } = await reader.read();
-      if (done) break;
+      if (done) {
+        whole = true;
+        break;
+      }
       pieces.push(value.subarray(0, most - total));
       total += value.length;
     }
@@ -95,5 +99,5 @@ export async function readAll(response, most) {
     bytes.set(piece, at);
     at += piece.length;
   }
-  return bytes;
+  return { bytes, whole };
 }

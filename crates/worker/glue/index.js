@@ -57,9 +57,9 @@ async function serve(request, flight) {
         continue;
       }
       case "E": {
-        const read = await readAll(came.response, MAX_ERROR);
-        held = [read];
-        said = engine.error(handle, read, Date.now());
+        const { bytes, whole } = await readAll(came.response, MAX_ERROR);
+        held = [bytes];
+        said = engine.error(handle, bytes, whole, Date.now());
         continue;
       }
       case "U": {
@@ -94,9 +94,10 @@ async function serve(request, flight) {
         return new Response(null, { status: 101, webSocket: came.response.webSocket, headers });
       }
       case "A":
+      case "C":
       case "R":
         flight.over = true;
-        if (said[0] === "A") came?.cancel();
+        if (said[0] !== "R") came?.cancel();
         settle(flight);
         return answer(said, held[0] ?? null);
       default:
@@ -192,8 +193,23 @@ function gone() {
 function answer(said, read) {
   const { head, headers, rest } = heading(said);
   const status = Number(head[0]);
-  const body = said[0] === "R" ? read : rest;
+  const body = said[0] === "R" ? read : said[0] === "C" ? cut(rest) : rest;
   return new Response(EMPTY.has(status) ? null : body, { status, headers });
+}
+
+// A text of which more was to come: the one thing that every client notices is a cut.
+function cut(text) {
+  let begun = false;
+  return new ReadableStream(
+    {
+      pull(controller) {
+        if (begun) return controller.error(new Error("the error broke off"));
+        begun = true;
+        controller.enqueue(new TextEncoder().encode(text));
+      },
+    },
+    { highWaterMark: 0 },
+  );
 }
 
 // The lines at an instruction's beginning, its headers, and what follows them.

@@ -3,7 +3,7 @@
 use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::verdict::Meaning;
 use gemini_relay_core::watch::Usage;
-use gemini_relay_core::{ClientId, Kind, Surface, Time};
+use gemini_relay_core::{ClientId, Kind, Surface, Time, reading};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -45,7 +45,8 @@ impl Record {
         line.text("client", client);
         line.text("surface", self.surface.name());
         line.text("kind", self.kind.name());
-        line.text("model", self.model.as_deref().unwrap_or("-"));
+        let model = self.model.as_deref().unwrap_or("-");
+        line.text("model", &reading::model_for_log(model));
         line.text("key", self.key.as_ref().map_or("-", |key| &key.label));
         line.number("attempts", self.verdicts.len() as u64);
         let verdicts: Vec<&str> = self.verdicts.iter().map(|one| one.name()).collect();

@@ -73,6 +73,8 @@ pub enum Body {
     Text(String),
     /// The bytes that were just handed over, as they are.
     AsRead,
+    /// This text, after which the connection is to be cut: more was to come and did not.
+    Cut(String),
 }
 
 impl Said {
@@ -89,10 +91,11 @@ impl Said {
                 let how = match body {
                     Body::Text(_) => 'A',
                     Body::AsRead => 'R',
+                    Body::Cut(_) => 'C',
                 };
                 let _ = writeln!(out, "{how}{}", status.as_u16());
                 lines(&mut out, headers);
-                if let Body::Text(text) = body {
+                if let Body::Text(text) | Body::Cut(text) = body {
                     out.push_str(text);
                 }
             }

@@ -82,8 +82,8 @@ impl Isolate {
     }
 
     /// See [`Engine::error`].
-    pub fn error(&mut self, handle: u32, body: Vec<u8>, now: f64) -> String {
-        let said = self.0.error(handle, body, at(now)).encode();
+    pub fn error(&mut self, handle: u32, body: Vec<u8>, whole: bool, now: f64) -> String {
+        let said = self.0.error(handle, body, whole, at(now)).encode();
         self.say();
         said
     }

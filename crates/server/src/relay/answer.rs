@@ -18,7 +18,6 @@ use bytes::Bytes;
 use gemini_relay_core::relay::RequestId;
 use gemini_relay_core::veil::Veil;
 use gemini_relay_core::watch::Watch;
-use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use std::fmt;
 use std::pin::Pin;
@@ -151,19 +150,14 @@ impl Answer {
 
     /// Passes a good answer on, and gives back the head that goes with it.
     pub(crate) fn passing(
-        mut good: Good,
+        good: Good,
         must_end: bool,
         watched: bool,
         idle: Duration,
         ticket: Ticket,
     ) -> (http::response::Parts, Self) {
         let held: u64 = good.held.iter().map(|piece| piece.len() as u64).sum();
-        let size = if must_end {
-            good.parts.headers.remove(CONTENT_LENGTH);
-            None
-        } else {
-            good.coming.size_hint().exact()
-        };
+        let size = good.coming.size_hint().exact().filter(|_| !must_end);
         let mut passing = Box::new(Passing {
             held: good.held.into_iter(),
             coming: good.coming,

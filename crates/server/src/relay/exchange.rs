@@ -303,12 +303,12 @@ impl Exchange {
 
     /// Passes a good answer on.
     fn pass(mut self, mut good: Good, attempts: u32) -> Response<Answer> {
-        headers::clean_answer(&mut good.parts.headers);
+        let must_end = good.parts.status == StatusCode::OK && reading::must_end(&self.facts);
+        headers::clean_answer(&mut good.parts.headers, must_end);
         if let Some(key) = &self.ticket.record.key {
             headers::drop_quoting(&mut good.parts.headers, std::iter::once(&**key));
         }
         self.mark(&mut good.parts.headers, good.parts.status, attempts);
-        let must_end = good.parts.status == StatusCode::OK && reading::must_end(&self.facts);
         let watched = reading::is_looked_at(&self.facts);
         let idle = self.ticket.shared().config.idle_timeout;
         let (parts, body) = Answer::passing(good, must_end, watched, idle, self.ticket);
@@ -326,7 +326,7 @@ impl Exchange {
     ) -> Response<Answer> {
         let keys: Vec<&KeyText> = used.iter().map(|attempt| &attempt.key.text).collect();
         let body = redact::redact(body, &keys).map_or_else(|| body.clone(), Bytes::from);
-        headers::clean_answer(&mut parts.headers);
+        headers::clean_answer(&mut parts.headers, false);
         parts.headers.remove(CONTENT_ENCODING);
         parts.headers.remove(CONTENT_LENGTH);
         let keys = used.iter().map(|attempt| &*attempt.key);

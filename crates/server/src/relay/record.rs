@@ -5,7 +5,7 @@ use crate::logging;
 use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::verdict::Meaning;
 use gemini_relay_core::watch::Usage;
-use gemini_relay_core::{ClientId, Kind, Surface};
+use gemini_relay_core::{ClientId, Kind, Surface, reading};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -62,12 +62,8 @@ impl Record {
             fields.text("client", client.map_or("-", |name| name));
             fields.word("surface", self.surface.name());
             fields.word("kind", self.kind.name());
-            let (model, cut) = shown(self.model.as_deref().unwrap_or("-"));
-            if cut {
-                fields.text("model", &format!("{model}…"));
-            } else {
-                fields.text("model", model);
-            }
+            let model = self.model.as_deref().unwrap_or("-");
+            fields.text("model", &reading::model_for_log(model));
             fields.text("key", self.key.as_ref().map_or("-", |key| &key.label));
             fields.number("attempts", self.verdicts.len() as u64);
             fields.words("verdicts", self.verdicts.iter().map(|one| one.name()));
@@ -113,23 +109,9 @@ impl Id {
     }
 }
 
-/// As much of a model's name as a line has room for, and whether there was more: the client chose it.
-fn shown(model: &str) -> (&str, bool) {
-    if model.len() <= MAX_MODEL {
-        return (model, false);
-    }
-    let start = model.char_indices().nth(MAX_MODEL);
-    start.map_or((model, false), |(at, _)| {
-        (model.get(..at).unwrap_or_default(), true)
-    })
-}
-
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
-
-/// Letters; Google's longest name has a third.
-const MAX_MODEL: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -139,13 +121,5 @@ mod tests {
     fn an_id_names_the_run_and_the_request() {
         assert_eq!(Id::new(0xab12, 0x1f).as_str(), "0000ab120000001f");
         assert_eq!(Id::new(u32::MAX, u64::MAX).as_str(), "ffffffffffffffff");
-    }
-
-    #[test]
-    fn a_models_name_takes_no_more_than_its_room_in_the_log() {
-        assert_eq!(shown("gemini-flash"), ("gemini-flash", false));
-        let exact = "é".repeat(MAX_MODEL);
-        assert_eq!(shown(&exact), (&*exact, false));
-        assert_eq!(shown(&"é".repeat(4000)), (&*exact, true));
     }
 }

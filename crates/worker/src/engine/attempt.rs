@@ -23,8 +23,8 @@ enum Came {
     Good,
     /// A good one, and these are all its bytes.
     Whole(Vec<u8>),
-    /// An error.
-    Bad(Vec<u8>),
+    /// An error, and whether these are all its bytes.
+    Bad(Vec<u8>, bool),
     Nothing,
 }
 
@@ -181,15 +181,15 @@ impl Engine {
         self.outcome(handle, &outcome, Came::Good, now)
     }
 
-    /// All of an error's body, decompressed, up to a bound.
-    pub fn error(&mut self, handle: u32, body: Vec<u8>, now: Time) -> Said {
+    /// An error's body, decompressed, up to a bound; `whole` if that is all of it.
+    pub fn error(&mut self, handle: u32, body: Vec<u8>, whole: bool, now: Time) -> Said {
         let Some(exchange) = self.exchange(handle) else {
             return Said::Gone;
         };
         let status = exchange.status.as_u16();
         let error = GoogleError::parse(&body);
         let outcome = Outcome::Refused { status, error };
-        self.outcome(handle, &outcome, Came::Bad(body), now)
+        self.outcome(handle, &outcome, Came::Bad(body, whole), now)
     }
 
     /// All of a small answer.
@@ -246,7 +246,7 @@ impl Engine {
                 match came {
                     Came::Good => self.pass(handle),
                     Came::Whole(body) => self.deliver_whole(handle, body, now),
-                    Came::Bad(body) => self.deliver_error(handle, &body, now),
+                    Came::Bad(body, whole) => self.deliver_error(handle, &body, whole, now),
                     Came::Nothing => self.refuse(handle, &Refusal::Broken, now),
                 }
             }
@@ -271,14 +271,14 @@ impl Engine {
         let shows = self.config.response_headers;
         let exchange = self.exchange(handle)?;
         let (status, mut headers) = (exchange.status, std::mem::take(&mut exchange.answer));
-        headers::clean_answer(&mut headers);
+        let facts = exchange.facts.as_ref()?;
+        let must_end = status == StatusCode::OK && reading::must_end(facts);
+        headers::clean_answer(&mut headers, must_end);
         if let Some(key) = &exchange.record.key {
             headers::drop_quoting(&mut headers, std::iter::once(&**key));
         }
         exchange.mark(&mut headers, status, shows);
-        let facts = exchange.facts.as_ref()?;
-        let must_end = status == StatusCode::OK && reading::must_end(facts);
-        let watched = reading::is_looked_at(facts);
+        let watched = reading::is_looked_at(exchange.facts.as_ref()?);
         exchange.passing = Some(Passing {
             watch: if must_end {
                 Some(Watch::stream())
@@ -324,8 +324,8 @@ impl Engine {
         }
     }
 
-    /// Passes Google's error on, without the keys it may quote.
-    fn deliver_error(&mut self, handle: u32, body: &[u8], now: Time) -> Said {
+    /// Passes Google's error on, without the keys it may quote; one that was cut is cut for the client too.
+    fn deliver_error(&mut self, handle: u32, body: &[u8], whole: bool, now: Time) -> Said {
         let shows = self.config.response_headers;
         let Some(exchange) = self.exchange(handle) else {
             return Said::Gone;
@@ -337,7 +337,7 @@ impl Engine {
             .collect();
         let redacted = redact::redact(body, &keys);
         let (status, mut headers) = (exchange.status, std::mem::take(&mut exchange.answer));
-        headers::clean_answer(&mut headers);
+        headers::clean_answer(&mut headers, false);
         headers.remove(CONTENT_ENCODING);
         headers.remove(CONTENT_LENGTH);
         headers::drop_quoting(
@@ -347,14 +347,16 @@ impl Engine {
         exchange.mark(&mut headers, status, shows);
         exchange.record.sent = redacted.as_deref().unwrap_or(body).len() as u64;
         exchange.record.first_byte = Some(now);
-        exchange.record.ending = Ending::Whole;
+        exchange.record.ending = if whole { Ending::Whole } else { Ending::Cut };
         self.close(handle, now);
         Said::Answer {
             status,
             headers,
-            body: redacted.map_or(Body::AsRead, |redacted| {
-                Body::Text(String::from_utf8_lossy(&redacted).into_owned())
-            }),
+            body: match redacted {
+                _ if !whole => Body::Cut(text(redacted.as_deref().unwrap_or(body))),
+                Some(redacted) => Body::Text(text(&redacted)),
+                None => Body::AsRead,
+            },
         }
     }
 
@@ -406,6 +408,10 @@ impl Engine {
         self.say("WARN", &format!("Google does not serve the place where this runs: requests go out from region={region} for an hour"), now);
         true
     }
+}
+
+fn text(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).into_owned()
 }
 
 /// Whether the body can be looked into. The runtime undoes what it knows as it is read.

@@ -119,7 +119,7 @@ fn a_refused_key_is_walked_past_and_the_object_told_with_the_next_ask() {
     let mut stand = Stand::new("");
     let (handle, _) = stand.sent(PATH);
     assert_eq!(stand.engine.answered(handle, 429, "", NOW), Said::ReadError);
-    let said = stand.engine.error(handle, QUOTA.into(), NOW);
+    let said = stand.engine.error(handle, QUOTA.into(), true, NOW);
     assert_eq!(key_of(&said), "made-up-key-1");
     assert_eq!(stand.engine.waiting(), 1);
     let other = stand.begin(PATH);
@@ -138,7 +138,7 @@ fn a_request_whose_client_leaves_before_the_plan_gives_back_what_it_carried() {
     let mut stand = Stand::new("");
     let (handle, _) = stand.sent(PATH);
     stand.engine.answered(handle, 429, "", NOW);
-    stand.engine.error(handle, QUOTA.into(), NOW);
+    stand.engine.error(handle, QUOTA.into(), true, NOW);
     let other = stand.begin(PATH);
     stand.engine.body(other, b"", 0, true, NOW);
     stand.engine.gone(other, NOW);
@@ -222,7 +222,7 @@ fn a_pool_that_is_dry_is_waited_for_and_then_refused_with_the_true_time() {
     for _ in 0..3 {
         key_of(&said);
         stand.engine.answered(handle, 429, "", NOW);
-        said = stand.engine.error(handle, QUOTA.into(), NOW);
+        said = stand.engine.error(handle, QUOTA.into(), true, NOW);
     }
     assert_eq!(said, Said::Wait(1000));
     let mut now = NOW;
@@ -236,7 +236,7 @@ fn a_pool_that_is_dry_is_waited_for_and_then_refused_with_the_true_time() {
     let (handle, mut said) = stand.sent(PATH);
     for _ in 0..3 {
         stand.engine.answered(handle, 429, "", NOW);
-        said = stand.engine.error(handle, QUOTA.into(), NOW);
+        said = stand.engine.error(handle, QUOTA.into(), true, NOW);
     }
     let (status, headers, _) = answer(said);
     assert_eq!(
@@ -290,7 +290,7 @@ fn another_region_is_tried_before_a_key_and_each_only_once() {
             headers["x-goog-api-key"].to_str().unwrap().to_owned(),
         ));
         stand.engine.answered(handle, 400, "", NOW);
-        said = stand.engine.error(handle, nowhere.into(), NOW);
+        said = stand.engine.error(handle, nowhere.into(), true, NOW);
     }
     let regions: Vec<&str> = went.iter().map(|(region, _)| &**region).collect();
     assert_eq!(regions, ["", "wnam", "weur"]);
@@ -354,7 +354,7 @@ fn requests_that_are_over_leave_nothing_behind() {
             0 => stand.engine.gone(handle, NOW),
             1 => {
                 stand.engine.answered(handle, 404, "", NOW);
-                stand.engine.error(handle, b"not found".to_vec(), NOW);
+                stand.engine.error(handle, b"not found".to_vec(), true, NOW);
                 stand.engine.gone(handle, NOW);
             }
             _ => {
@@ -370,4 +370,35 @@ fn requests_that_are_over_leave_nothing_behind() {
         (stand.engine.kept, stand.engine.relay.in_progress()),
         (0, (0, 0))
     );
+}
+
+#[test]
+fn an_error_that_was_cut_is_cut_for_the_client_too() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(PATH);
+    stand
+        .engine
+        .answered(handle, 400, "content-length:500\n", NOW);
+    let beginning = br#"{"error":{"code":400,"#.to_vec();
+    let (status, headers, body) = answer(stand.engine.error(handle, beginning, false, NOW));
+    assert_eq!(status.as_u16(), 400);
+    assert!(!headers.contains_key("content-length"));
+    assert_eq!(body, Body::Cut(r#"{"error":{"code":400,"#.into()));
+    assert!(stand.lines().contains("ending=cut"));
+}
+
+#[test]
+fn a_stream_is_told_no_length_so_that_its_end_counts() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent("/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse");
+    let came = "content-length:40\ncontent-type:text/event-stream\n";
+    assert_eq!(stand.engine.answered(handle, 200, came, NOW), Said::Look);
+    let piece = b"data: {\"candidates\":[{\"index\":0}]}\r\n\r\n";
+    let said = stand.engine.piece(handle, piece, false, false, NOW);
+    let Said::Pass { headers, .. } = said else {
+        panic!("{said:?}")
+    };
+    assert!(!headers.contains_key("content-length"));
+    stand.engine.see(handle, piece, NOW);
+    assert_eq!(stand.engine.ended(handle, false, NOW), End::Cut);
 }
