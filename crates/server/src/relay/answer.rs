@@ -244,6 +244,7 @@ impl Passing {
             match Pin::new(&mut self.coming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.last = Instant::now();
+                    // Trailers, which Google does not send, could say anything: they end here.
                     if let Ok(piece) = frame.into_data()
                         && let Some(frame) = self.pass(piece)
                     {

@@ -66,13 +66,10 @@ impl Body for Coming {
         let this = &mut *self;
         let why = match &mut this.unpacker {
             _ if this.broken => Broken("broken"),
-            None => loop {
-                match ready!(Pin::new(&mut this.incoming).poll_frame(cx)) {
-                    Some(Ok(frame)) if frame.is_data() => return Poll::Ready(Some(Ok(frame))),
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) => break Broken("broken"),
-                    None => return Poll::Ready(None),
-                }
+            None => match ready!(Pin::new(&mut this.incoming).poll_frame(cx)) {
+                Some(Err(_)) => Broken("broken"),
+                Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
+                None => return Poll::Ready(None),
             },
             Some(unpacker) => match ready!(Self::poll_packed(&mut this.incoming, unpacker, cx)) {
                 Some(Err(why)) => why,

@@ -22,6 +22,12 @@ pub(super) async fn a_token_is_taken_wherever_clients_put_it_and_never_passed_on
         Ask::generate("x")
             .header("x-goog-api-key", TOKEN)
             .header("authorization", &bearer),
+        // Parameters that Google does not know, and would log.
+        Ask::post(
+            format!("{path}?api_key={TOKEN}&token={TOKEN}"),
+            &contents("x"),
+        )
+        .header("x-goog-api-key", TOKEN),
         // What browsers and proxies make of a key in the URL.
         Ask::generate("x")
             .header("x-goog-api-key", TOKEN)
