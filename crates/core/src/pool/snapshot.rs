@@ -1,6 +1,7 @@
 //! All that is known, and whose turn it is, in a form that outlasts a process.
 
-use super::{Known1, Pool};
+use super::Pool;
+use super::known::Learned;
 use crate::event::{Change, Event, Subject};
 use crate::facts::Surface;
 use crate::key::KeyId;
@@ -58,7 +59,7 @@ impl Pool {
     }
 }
 
-fn blocks(events: &mut Vec<Event>, subject: Subject, blocks: &[Known1]) {
+fn blocks(events: &mut Vec<Event>, subject: Subject, blocks: &[Learned]) {
     for known in blocks {
         let block = known.block.clone();
         events.push(Event {

@@ -1,7 +1,6 @@
 //! The body of Google's answer, plain in whatever coding it comes.
 //!
 //! Everything that looks at a good answer, its head's judge, the veil and the watch, reads it from here.
-//! Trailers stay behind: Google sends none, and nothing looks through them.
 //! One that broke stays broken: who reads it again is told so again, and not that it is at its end.
 
 use super::answer::Broken;
