@@ -106,7 +106,31 @@ impl GoogleError {
         })
     }
 
+    /// Whether `ErrorInfo` gives this reason.
+    #[must_use]
+    pub fn gives(&self, reason: &str) -> bool {
+        self.reasons.iter().any(|given| given == reason)
+    }
+
+    /// Whether the message begins with `text`, whatever the case, its own status left aside.
+    ///
+    /// The beginning is Google's. What follows may be the client's: the model it made up, the parameter that
+    /// is not known, the file that is not there.
+    #[must_use]
+    pub fn begins(&self, text: &str) -> bool {
+        let message = self.message.trim_start();
+        let message = message
+            .split_once(' ')
+            .filter(|(status, _)| status.len() == 3 && status.bytes().all(|b| b.is_ascii_digit()))
+            .map_or(message, |(_, rest)| rest);
+        message
+            .get(..text.len())
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(text))
+    }
+
     /// Whether any reason or the message says `text`, whatever the case.
+    ///
+    /// A client can make Google say many things, so what this finds must harm no key.
     #[must_use]
     pub fn says(&self, text: &str) -> bool {
         let contains = |hay: &str| {

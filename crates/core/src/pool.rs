@@ -304,6 +304,36 @@ impl Pool {
             .map_or(usual, |(_, carrier)| carrier)
     }
 
+    /// A key was served on this surface. Gives the carrier that it is known to take there.
+    pub(crate) fn prove(&mut self, key: KeyId, surface: Surface) -> Carrier {
+        let usual = Carrier::of(surface)[0];
+        let at = self.known.key_at.get(&key).copied();
+        let Some(key) = at.and_then(|at| self.known.keys.get_mut(at)) else {
+            return usual;
+        };
+        if let Some(proven) = key.proven.get_mut(surface.index()) {
+            *proven = true;
+        }
+        key.carriers
+            .get(surface.index())
+            .copied()
+            .flatten()
+            .map_or(usual, |(_, carrier)| carrier)
+    }
+
+    /// Whether it was, which counts no longer.
+    pub(crate) fn take_proof(&mut self, key: KeyId, surface: Surface) -> bool {
+        let at = self.known.key_at.get(&key).copied();
+        at.and_then(|at| self.known.keys.get_mut(at)?.proven.get_mut(surface.index()))
+            .is_some_and(std::mem::take)
+    }
+
+    pub(crate) fn is_proven(&self, key: KeyId, surface: Surface) -> bool {
+        let at = self.known.key_at.get(&key);
+        at.and_then(|at| self.known.keys.get(*at)?.proven.get(surface.index()))
+            .is_some_and(|proven| *proven)
+    }
+
     /// Who comes back first in this ring, when, and what stands against it.
     pub(crate) fn first_back(&self, id: RingId) -> Option<(Time, Option<Block>)> {
         let ring = self.rings.get(id)?;

@@ -408,7 +408,8 @@ pub(crate) fn decode_bytes(text: &[u8]) -> Cow<'_, [u8]> {
 
 /// Google's names for credentials in a query (<https://cloud.google.com/apis/docs/system-parameters>),
 /// each also with a `$` before it.
-pub(crate) const CREDENTIAL_PARAMETERS: [&str; 3] = ["key", "access_token", "oauth_token"];
+pub(crate) const CREDENTIAL_PARAMETERS: [&str; 4] =
+    ["key", "access_token", "oauth_token", "bearer_token"];
 
 /// Stands before a query that had a credential in it; no query begins so by itself.
 const KEYED: &str = "\u{1}";

@@ -132,6 +132,8 @@ struct Request {
     other_carrier: Option<Current>,
     /// What a refusal would mean for its key or project if another serves this request.
     suspicion: Option<(Arc<KeyInfo>, Meaning, Option<Effect>)>,
+    /// Keys that were refused however they were shown.
+    unshown: Vec<Unshown>,
     pause: Option<Time>,
     queued: Option<RingId>,
     released: bool,
@@ -142,6 +144,14 @@ struct Request {
     last_violation: Option<(Option<Arc<Violation>>, Reason)>,
     /// Whom to ask first, where that was planned elsewhere.
     plan: Vec<KeyId>,
+}
+
+#[derive(Debug)]
+struct Unshown {
+    key: Arc<KeyInfo>,
+    /// Whether it was served before on this surface.
+    proven: bool,
+    trial: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -241,6 +251,7 @@ impl Relay {
             current: None,
             other_carrier: None,
             suspicion: None,
+            unshown: Vec::new(),
             pause: None,
             queued: None,
             released: false,
@@ -283,6 +294,7 @@ impl Relay {
             request.tried_keys.clear();
             request.tried_projects.clear();
             request.other_carrier = None;
+            request.unshown.clear();
         }
         if let Some(current) = &request.current {
             let attempt = attempt(current, request.attempts);

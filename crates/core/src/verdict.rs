@@ -167,11 +167,10 @@ fn refused(facts: &Facts, status: u16, error: &GoogleError, now: Time) -> Verdic
     if is_egress_ban(status, error) {
         return nothing(Meaning::EgressBan);
     }
-    if status == 402 || (400..500).contains(&status) && is_billing(error) {
+    if status == 402 || matches!(status, 400 | 403 | 429) && is_billing(status, error) {
         return out(Meaning::Billing, Whose::Project, Reason::Billing);
     }
-    if ((400..500).contains(&status) || status == WEBSOCKET_INVALID)
-        && status != 429
+    if matches!(status, 400 | 401 | 403 | WEBSOCKET_INVALID)
         && let Some((whose, reason)) = dead(error)
     {
         return out(Meaning::KeyDead, whose, reason);
@@ -180,7 +179,7 @@ fn refused(facts: &Facts, status: u16, error: &GoogleError, now: Time) -> Verdic
         429 => quota(facts, error, now),
         401 => nothing(Meaning::Carrier),
         400 | 403 if is_carrier(error) => nothing(Meaning::Carrier),
-        400 if error.says("location is not supported") => nothing(Meaning::Location),
+        400 if error.begins("User location is not supported") => nothing(Meaning::Location),
         400 if error.says("thought signature") && !error.says("missing") => {
             nothing(Meaning::Signature)
         }
@@ -350,76 +349,82 @@ fn is_egress_ban(status: u16, error: &GoogleError) -> bool {
             .any(|text| error.says(text))
 }
 
-fn is_billing(error: &GoogleError) -> bool {
-    [
-        "prepayment credits",
-        "prepaid credit",
-        "prepay credit",
-        "spending cap",
-        "spend cap",
-        "spending limit",
-    ]
-    .iter()
-    .any(|text| error.says(text))
+fn is_billing(status: u16, error: &GoogleError) -> bool {
+    // A 429 quotes nothing of the client's but a model that is there.
+    (status == 429 || error.begins("Your "))
+        && [
+            "prepayment credits",
+            "prepaid credit",
+            "prepay credit",
+            "spending cap",
+            "spend cap",
+            "spending limit",
+        ]
+        .iter()
+        .any(|text| error.says(text))
 }
 
 /// Errors that mean the key, or its project, is refused, whatever is asked.
 fn dead(error: &GoogleError) -> Option<(Whose, Reason)> {
-    const RULES: [(&str, Whose, Reason); 18] = [
-        // Said together with API_KEY_INVALID, so it must come before it.
-        ("API key expired", Whose::Key, Reason::Expired),
-        ("API_KEY_EXPIRED", Whose::Key, Reason::Expired),
-        ("API_KEY_INVALID", Whose::Key, Reason::Invalid),
-        ("API key not valid", Whose::Key, Reason::Invalid),
-        ("API key not found", Whose::Key, Reason::Invalid),
-        ("reported as leaked", Whose::Key, Reason::Leaked),
-        ("API_KEY_SERVICE_BLOCKED", Whose::Key, Reason::Restricted),
-        (
-            "API_KEY_HTTP_REFERRER_BLOCKED",
-            Whose::Key,
-            Reason::Restricted,
-        ),
-        ("API_KEY_IP_ADDRESS_BLOCKED", Whose::Key, Reason::Restricted),
-        (
-            "API_KEY_ANDROID_APP_BLOCKED",
-            Whose::Key,
-            Reason::Restricted,
-        ),
-        ("API_KEY_IOS_APP_BLOCKED", Whose::Key, Reason::Restricted),
-        ("Requests from referer", Whose::Key, Reason::Restricted),
-        ("CONSUMER_SUSPENDED", Whose::Project, Reason::Suspended),
-        ("has been suspended", Whose::Project, Reason::Suspended),
-        ("SERVICE_DISABLED", Whose::Project, Reason::ServiceDisabled),
-        (
-            "has not been used in project",
-            Whose::Project,
-            Reason::ServiceDisabled,
-        ),
-        (
-            "project has been denied access",
-            Whose::Project,
-            Reason::ProjectDenied,
-        ),
-        ("CONSUMER_INVALID", Whose::Project, Reason::ProjectDenied),
+    use Reason::{Expired, Invalid, Leaked, ProjectDenied, Restricted, ServiceDisabled, Suspended};
+    use Whose::{Key, Project};
+    const REASONS: [(&str, Whose, Reason); 10] = [
+        ("API_KEY_EXPIRED", Key, Expired),
+        ("API_KEY_INVALID", Key, Invalid),
+        ("API_KEY_SERVICE_BLOCKED", Key, Restricted),
+        ("API_KEY_HTTP_REFERRER_BLOCKED", Key, Restricted),
+        ("API_KEY_IP_ADDRESS_BLOCKED", Key, Restricted),
+        ("API_KEY_ANDROID_APP_BLOCKED", Key, Restricted),
+        ("API_KEY_IOS_APP_BLOCKED", Key, Restricted),
+        ("CONSUMER_SUSPENDED", Project, Suspended),
+        ("SERVICE_DISABLED", Project, ServiceDisabled),
+        ("CONSUMER_INVALID", Project, ProjectDenied),
     ];
-    RULES
-        .iter()
-        .find(|(text, ..)| error.says(text))
+    const BEGINNINGS: [(&str, Whose, Reason); 11] = [
+        // Comes with the reason API_KEY_INVALID, so beginnings are looked at before reasons.
+        ("API key expired", Key, Expired),
+        ("API key not valid", Key, Invalid),
+        ("API key not found", Key, Invalid),
+        ("Your API key was reported as leaked", Key, Leaked),
+        ("Requests from referer", Key, Restricted),
+        ("Permission denied: Consumer", Project, Suspended),
+        ("Consumer 'api_key", Project, Suspended),
+        (
+            "Generative Language API has not been used in project",
+            Project,
+            ServiceDisabled,
+        ),
+        (
+            "Gemini API has not been used in project",
+            Project,
+            ServiceDisabled,
+        ),
+        (
+            "Your project has been denied access",
+            Project,
+            ProjectDenied,
+        ),
+        ("The project has been denied access", Project, ProjectDenied),
+    ];
+    let begins = BEGINNINGS.iter().find(|(text, ..)| error.begins(text));
+    let given = || REASONS.iter().find(|(reason, ..)| error.gives(reason));
+    begins
+        .or_else(given)
         .map(|(_, whose, reason)| (*whose, *reason))
 }
 
 /// 400 and 403 that are about how, or how often, a credential was shown.
 fn is_carrier(error: &GoogleError) -> bool {
-    [
-        "Multiple authentication credentials",
-        "ACCESS_TOKEN_TYPE_UNSUPPORTED",
-        "CREDENTIALS_MISSING",
-        "Missing or invalid Authorization header",
-        "unregistered callers",
-        "callers without established identity",
-    ]
-    .iter()
-    .any(|text| error.says(text))
+    ["ACCESS_TOKEN_TYPE_UNSUPPORTED", "CREDENTIALS_MISSING"]
+        .iter()
+        .any(|reason| error.gives(reason))
+        || [
+            "Multiple authentication credentials",
+            "Missing or invalid Authorization header",
+            "Method doesn't allow unregistered callers",
+        ]
+        .iter()
+        .any(|text| error.begins(text))
 }
 
 /// A refusal about a file, a cache or another thing that lives in one project.

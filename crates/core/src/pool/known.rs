@@ -41,6 +41,8 @@ pub(crate) struct Key {
     pub(super) enabled: bool,
     pub(super) models: Vec<String>,
     pub(super) carriers: [Option<(Stamp, Carrier)>; Surface::COUNT],
+    /// Where it was served.
+    pub(super) proven: [bool; Surface::COUNT],
     pub(super) blocks: Vec<Learned>,
 }
 
@@ -127,6 +129,7 @@ impl Known {
                 enabled: spec.enabled,
                 models: spec.models.clone(),
                 carriers: old.map_or([None; Surface::COUNT], |old| old.carriers),
+                proven: old.map_or([false; Surface::COUNT], |old| old.proven),
                 blocks: old.map_or_else(Vec::new, |old| old.blocks.clone()),
             });
         }

@@ -1,6 +1,6 @@
 //! What an attempt's outcome comes to: retry, deliver or refuse, and what is held against whom.
 
-use super::{Current, Done, Next, Relay, RequestId};
+use super::{Current, Done, Next, Relay, RequestId, Unshown};
 use crate::block::Reason;
 use crate::event::Change;
 use crate::facts::{Facts, Kinds, Repeat};
@@ -117,7 +117,8 @@ impl Relay {
             self.note_moved(id, facts, current.key.project_id);
         }
         self.storms.served(facts.model.as_deref(), facts.kind);
-        if current.carrier != self.pool.carrier(current.key.id, facts.surface) {
+        let learned = self.pool.prove(current.key.id, facts.surface);
+        if current.carrier != learned {
             self.emit(
                 Change::CarrierLearned(current.key.id, facts.surface, current.carrier),
                 now,
@@ -127,6 +128,13 @@ impl Relay {
             for change in self.pool.cleared_by_trial(&current.key, current.ring) {
                 self.emit(change, now);
             }
+        }
+        let unshown = self
+            .get_mut(id)
+            .map(|request| std::mem::take(&mut request.unshown))
+            .unwrap_or_default();
+        for unshown in &unshown {
+            self.no_credential(unshown, now);
         }
         // Another was refused what this one got: it was its own fault.
         if let Some((key, _, Some(effect))) = self
@@ -150,20 +158,7 @@ impl Relay {
     ) -> Next {
         let [first, second] = Carrier::of(facts.surface);
         if current.carriers_tried >= 2 {
-            let effect = Effect {
-                whose: Whose::Key,
-                model: None,
-                kinds: Kinds::ALL,
-                reason: Reason::CredentialType,
-                until: Until::TriedAgain,
-                violation: None,
-            };
-            self.block(&Some(effect), facts, &current, now);
-            return if can_repeat {
-                Next::Retry
-            } else {
-                Next::Deliver(Some("body-not-repeatable"))
-            };
+            return self.no_carrier(id, facts, &current, can_repeat, now);
         }
         if !can_repeat {
             return Next::Deliver(Some("body-not-repeatable"));
@@ -178,6 +173,76 @@ impl Relay {
             request.other_carrier = Some(current);
         }
         Next::Retry
+    }
+
+    /// Neither way of showing the key was taken: by the key's fault, or because this method takes no keys
+    /// at all (some want OAuth, and which they are is Google's to change). So others are asked first: if
+    /// one is served, the refused ones were at fault.
+    fn no_carrier(
+        &mut self,
+        id: RequestId,
+        facts: &Facts,
+        current: &Current,
+        can_repeat: bool,
+        now: Time,
+    ) -> Next {
+        // Where keys are taken it is proof no longer: a type of key that Google retires is out by and by.
+        let proven = if facts.takes_keys() {
+            self.pool.take_proof(current.key.id, facts.surface)
+        } else {
+            self.pool.is_proven(current.key.id, facts.surface)
+        };
+        let Some(request) = self.get_mut(id) else {
+            return Next::Deliver(None);
+        };
+        request.unshown.push(Unshown {
+            key: Arc::clone(&current.key),
+            proven,
+            trial: current.pick.trial,
+        });
+        let votes: u32 = request
+            .unshown
+            .iter()
+            .map(|unshown| match (unshown.proven, facts.takes_keys()) {
+                (true, _) => 2,
+                (false, false) => 1,
+                (false, true) => 0,
+            })
+            .sum();
+        if votes < METHOD_REFUSES && !can_repeat {
+            return Next::Deliver(Some("body-not-repeatable"));
+        }
+        if votes < METHOD_REFUSES && self.another(id, now) {
+            return Next::Retry;
+        }
+        let all = self
+            .get_mut(id)
+            .map(|request| std::mem::take(&mut request.unshown))
+            .unwrap_or_default();
+        if !facts.takes_keys() || all.iter().any(|unshown| unshown.proven) {
+            for unshown in all.iter().filter(|unshown| unshown.trial) {
+                self.pool.retry_trial(&unshown.key, current.ring, now);
+            }
+            return Next::Deliver(None);
+        }
+        for unshown in &all {
+            self.no_credential(unshown, now);
+        }
+        Next::Retry
+    }
+
+    /// No way of showing this key is taken.
+    fn no_credential(&mut self, unshown: &Unshown, now: Time) {
+        let effect = Effect {
+            whose: Whose::Key,
+            model: None,
+            kinds: Kinds::ALL,
+            reason: Reason::CredentialType,
+            until: Until::TriedAgain,
+            violation: None,
+        };
+        let change = self.pool.change(&effect, &unshown.key, unshown.trial, now);
+        self.emit(change, now);
     }
 
     /// What may be one project's own fault: one other is asked.
@@ -400,6 +465,9 @@ impl Relay {
 /// would make it worse.
 const SERVER_TRIES: u32 = 3;
 const SERVER_PAUSE: Duration = Duration::from_millis(500);
+
+/// Two keys that were served before, or four of which nothing is known, are believed that it is the method.
+const METHOD_REFUSES: u32 = 4;
 
 /// "Resource has been exhausted": two projects, then twice more after the model's pause.
 const CAPACITY_TRIES: u32 = 4;

@@ -333,6 +333,75 @@ fn a_clients_own_mistake_means_nothing_for_the_pool() {
 }
 
 #[test]
+fn words_that_a_client_makes_google_say_harm_no_key() {
+    let harmless = [
+        Meaning::Client,
+        Meaning::ModelMissing,
+        Meaning::NotOwner,
+        Meaning::Signature,
+        Meaning::Denied,
+    ];
+    for words in [
+        "API_KEY_INVALID",
+        "API_KEY_EXPIRED",
+        "API key not valid",
+        "API key expired",
+        "reported as leaked",
+        "CONSUMER_SUSPENDED",
+        "Permission denied: Consumer 'x' has been suspended",
+        "SERVICE_DISABLED",
+        "Generative Language API has not been used in project 1",
+        "project has been denied access",
+        "spending cap",
+        "Your prepayment credits are depleted",
+        "CREDENTIALS_MISSING",
+        "ACCESS_TOKEN_TYPE_UNSUPPORTED",
+        "Multiple authentication credentials received",
+        "User location is not supported",
+        "limit: 0",
+        "automated queries",
+        "Resource has been exhausted",
+    ] {
+        for (status, message) in [
+            (
+                404,
+                format!("models/{words} is not found for API version v1beta"),
+            ),
+            (
+                400,
+                format!(
+                    "Invalid JSON payload received. Unknown name \"{words}\": Cannot bind query parameter."
+                ),
+            ),
+            (
+                400,
+                format!("* GenerateContentRequest.model: unexpected model name format {words}"),
+            ),
+            (
+                403,
+                format!(
+                    "You do not have permission to access the File {words} or it may not exist."
+                ),
+            ),
+            (404, words.to_owned()),
+            (422, words.to_owned()),
+        ] {
+            let body = serde_json::json!({"error": {"code": status, "message": message}});
+            let outcome = Outcome::Refused {
+                status,
+                error: GoogleError::parse(body.to_string().as_bytes()),
+            };
+            let verdict = judge(&facts(Kind::Generate, words), &outcome, NOW);
+            assert!(
+                harmless.contains(&verdict.meaning),
+                "{status} {message}: {:?}",
+                verdict.meaning
+            );
+        }
+    }
+}
+
+#[test]
 fn other_words_for_the_same_things() {
     let body = |message: &str| {
         serde_json::json!({"error": {"message": message}})

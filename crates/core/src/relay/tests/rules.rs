@@ -117,6 +117,74 @@ fn the_carrier_a_key_takes_is_learned_and_then_used_at_once() {
 }
 
 #[test]
+fn a_method_that_takes_no_keys_puts_none_out() {
+    let names = ["a.1", "b.1", "c.1", "d.1", "e.1", "f.1"];
+    let mut world = World::new(&names, Settings::default());
+    world.google(|_, facts, _| {
+        if facts.kind == Kind::Other {
+            refused(401, "API keys are not supported by this API.")
+        } else {
+            Outcome::Served
+        }
+    });
+    let corpora = Facts {
+        kind: Kind::Other,
+        model: None,
+        ..generate("m")
+    };
+    let before = world.relay.census(world.now);
+    let found_out = End::Delivered {
+        status: 401,
+        attempts: 8,
+        why: None,
+    };
+    assert_eq!(
+        world.ask(corpora.clone()),
+        found_out,
+        "of four keys nothing is known"
+    );
+    for _ in &names {
+        assert!(matches!(
+            world.ask(generate("m")),
+            End::Served { attempts: 1, .. }
+        ));
+    }
+    let believed = End::Delivered {
+        status: 401,
+        attempts: 4,
+        why: None,
+    };
+    assert_eq!(world.ask(corpora), believed, "two that were served agree");
+    assert_eq!(world.relay.census(world.now), before);
+    assert!(matches!(
+        world.ask(generate("m")),
+        End::Served { attempts: 1, .. }
+    ));
+}
+
+#[test]
+fn a_type_of_key_that_is_retired_is_found_out_though_it_served_before() {
+    let mut world = World::new(&["a.1", "b.1", "c.1"], Settings::default());
+    for _ in 0..3 {
+        world.ask(generate("m"));
+    }
+    world.google(|_, _, _| refused(401, "Request had invalid authentication credentials."));
+    let ends: Vec<End> = (0..4).map(|_| world.ask(generate("m"))).collect();
+    assert!(matches!(
+        ends[0],
+        End::Delivered {
+            status: 401,
+            attempts: 4,
+            ..
+        }
+    ));
+    let Some(End::Refused { refusal, .. }) = ends.last() else {
+        panic!("{ends:?}");
+    };
+    assert!(matches!(refusal, Refusal::AllDead { .. }), "{refusal:?}");
+}
+
+#[test]
 fn a_key_that_no_carrier_helps_is_disabled() {
     let mut world = World::new(&["a.1", "b.1"], Settings::default());
     world.google(|attempt, _, _| {

@@ -122,6 +122,31 @@ pub(super) async fn a_clients_own_mistake_comes_back_as_it_came_and_costs_no_key
     }
 }
 
+/// What Google's errors quote is the client's: a model that is called like a dead key harms none.
+pub(super) async fn words_that_google_quotes_back_harm_no_key(target: &Target) {
+    for words in ["API_KEY_INVALID", "CONSUMER_SUSPENDED", "spending%20cap"] {
+        let asks = [
+            Ask::post(
+                &format!("/v1beta/models/{words}:generateContent"),
+                &json!({"contents": [{"parts": [{"text": "hello"}]}]}),
+            ),
+            Ask::post(
+                "/v1beta/openai/chat/completions",
+                &json!({"model": words, "messages": [{"role": "user", "content": "hello"}]}),
+            ),
+            Ask::post(
+                &format!("/v1beta/models/{MODEL}:generateContent?{words}=1"),
+                &json!({"contents": [{"parts": [{"text": "hello"}]}]}),
+            ),
+        ];
+        for ask in asks {
+            let status = ask.whole(&target.base_url).await.status;
+            assert!(matches!(status, 200 | 400 | 404), "{words}: {status}");
+        }
+    }
+    Ask::generate("hello").whole(&target.base_url).await.is(200);
+}
+
 pub(super) async fn a_compressed_error_is_judged_and_passed_on_plain(target: &Target) {
     let compressed = |status, message: &str| Fault::Answer {
         status,
