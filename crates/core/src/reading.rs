@@ -89,7 +89,8 @@ pub fn remaining(deadline: Time, now: Time, attempt: u32, headers: &HeaderMap) -
     {
         return own.clone();
     }
-    HeaderValue::from(deadline.since(now).as_secs().max(1))
+    // Google takes no less than ten; of a client that gave just that a moment is gone.
+    HeaderValue::from(deadline.since(now).as_secs().max(10))
 }
 
 /// Whether the beginning of a good answer is looked at before it is passed on.
@@ -150,6 +151,6 @@ mod tests {
         assert_eq!(left(60, 1), "60");
         assert_eq!(left(60, 2), "60");
         assert_eq!(left(8, 1), "60.5");
-        assert_eq!(left(8, 2), "8");
+        assert_eq!(left(9, 2), "10");
     }
 }

@@ -509,11 +509,10 @@ impl Request {
     }
 
     /// Whether the client's time is too short because the relay has used some of it up, or because it
-    /// was too short from the start. Ten seconds are enough, though recognising the request took a
-    /// moment of them.
+    /// was too short from the start. Ten seconds are enough, though recognising the request and a quick
+    /// refusal took a moment of them.
     fn spent(&self, deadline: Time, now: Time) -> bool {
-        self.attempts > 0
-            || now.since(self.arrived) > Duration::from_secs(1)
+        now.since(self.arrived) > MOMENT
             || deadline.since(self.arrived) + READING < SHORTEST_DEADLINE
     }
 }
@@ -532,6 +531,9 @@ fn attempt(current: &Current, number: u32) -> Attempt {
 
 /// Google refuses an `X-Server-Timeout` below ten seconds.
 const SHORTEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Of ten seconds, what a client would not miss.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// What may pass of a client's time before its request is let in, and not count.
 const READING: Duration = Duration::from_millis(500);

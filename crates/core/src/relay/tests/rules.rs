@@ -427,6 +427,28 @@ fn a_client_without_ten_seconds_is_told_at_once_and_ten_are_enough() {
 }
 
 #[test]
+fn a_client_that_gave_ten_seconds_gets_another_key_too() {
+    let mut world = World::new(&["a.1", "b.1"], Settings::default());
+    world.google(|attempt, _, _| {
+        if &*attempt.key.project == "a" {
+            quota("m", MINUTE_ID, 5, Duration::from_secs(40))
+        } else {
+            Outcome::Served
+        }
+    });
+    let facts = Facts {
+        deadline: Some(world.now + Duration::from_secs(10)),
+        ..generate("m")
+    };
+    let id = world.relay.admit(facts.clone(), world.now);
+    world.now = world.now + Duration::from_millis(700);
+    assert!(matches!(
+        world.drive(id, &facts),
+        End::Served { attempts: 2, .. }
+    ));
+}
+
+#[test]
 fn a_quota_that_google_counts_under_another_name_is_filed_there() {
     let mut world = World::new(&["a.1", "b.1"], Settings::default());
     world.google(|attempt, _, _| {
