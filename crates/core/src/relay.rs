@@ -321,7 +321,8 @@ impl Relay {
             return Step::Send(step);
         }
         let (model, kind) = (request.facts.model.clone(), request.facts.kind);
-        if let Some((until, ban)) = self.storms.until(model.as_deref(), kind, now) {
+        let client = request.facts.client;
+        if let Some((until, ban)) = self.storms.until(model.as_deref(), kind, client, now) {
             if until > patience {
                 return Step::Refuse(if ban {
                     Refusal::EgressBan { back: until }

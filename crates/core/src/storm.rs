@@ -4,8 +4,11 @@
 //! and asking a third would be one more knock on a door that is shut: the model backs off for
 //! everybody, for longer each time, until an answer is served. A ban of the relay's address is so from
 //! the first page on, for the whole pool.
+//!
+//! A 503 is about Google alone. A 500 is Google's answer to some bad requests too, so what one client
+//! meets holds back that client, and everybody only when another has met it as well.
 
-use crate::facts::Kind;
+use crate::facts::{ClientId, Kind};
 use crate::map::Map;
 use crate::pool::ProjectId;
 use crate::time::Time;
@@ -15,22 +18,37 @@ use std::time::Duration;
 
 #[derive(Debug, Default)]
 pub(crate) struct Storms {
-    /// By model, and by kind where it is about capacity.
-    models: Map<(Option<Arc<str>>, Option<Kind>), Storm>,
+    models: Map<(Option<Arc<str>>, Scope), Storm>,
     ban: Option<Storm>,
+}
+
+/// Whose requests for a model hold back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Scope {
+    All,
+    /// Where it is about capacity.
+    Of(Kind),
+    /// Where it may be what this client asks.
+    By(ClientId),
 }
 
 #[derive(Debug, Default)]
 struct Storm {
     /// Who said so last, and when.
-    said: Option<(ProjectId, Time)>,
+    said: Option<(ProjectId, ClientId, Time)>,
     level: u32,
     until: Time,
 }
 
 impl Storms {
     /// Until when requests for this model must hold back, and whether it is for the address's sake.
-    pub(crate) fn until(&self, model: Option<&str>, kind: Kind, now: Time) -> Option<(Time, bool)> {
+    pub(crate) fn until(
+        &self,
+        model: Option<&str>,
+        kind: Kind,
+        client: ClientId,
+        now: Time,
+    ) -> Option<(Time, bool)> {
         if let Some(ban) = self.ban.as_ref().filter(|ban| ban.until > now) {
             return Some((ban.until, true));
         }
@@ -38,18 +56,28 @@ impl Storms {
             return None;
         }
         let model: Option<Arc<str>> = model.map(Arc::from);
-        [None, Some(kind)]
+        [Scope::All, Scope::Of(kind), Scope::By(client)]
             .into_iter()
-            .filter_map(|kind| self.models.get(&(model.clone(), kind)))
+            .filter_map(|scope| self.models.get(&(model.clone(), scope)))
             .map(|storm| storm.until)
             .filter(|until| *until > now)
             .max()
             .map(|until| (until, false))
     }
 
-    /// A project got a 500, 502, 503 or 504.
-    pub(crate) fn server(&mut self, model: Option<&Arc<str>>, project: ProjectId, now: Time) {
-        self.said((model.cloned(), None), project, now);
+    /// A project got a 500, 502, 503 or 504; `refused`: it was a 503.
+    pub(crate) fn server(
+        &mut self,
+        model: Option<&Arc<str>>,
+        (project, client): (ProjectId, ClientId),
+        refused: bool,
+        now: Time,
+    ) {
+        self.said((model.cloned(), Scope::All), project, client, !refused, now);
+        if !refused {
+            let scope = (model.cloned(), Scope::By(client));
+            self.said(scope, project, client, false, now);
+        }
     }
 
     /// A project got "Resource has been exhausted" and no more.
@@ -57,10 +85,11 @@ impl Storms {
         &mut self,
         model: Option<&Arc<str>>,
         kind: Kind,
-        project: ProjectId,
+        (project, client): (ProjectId, ClientId),
         now: Time,
     ) {
-        self.said((model.cloned(), Some(kind)), project, now);
+        let scope = (model.cloned(), Scope::Of(kind));
+        self.said(scope, project, client, false, now);
     }
 
     /// Google's page about automated queries came.
@@ -73,29 +102,38 @@ impl Storms {
     }
 
     /// An answer was served: it is over.
-    pub(crate) fn served(&mut self, model: Option<&str>, kind: Kind) {
+    pub(crate) fn served(&mut self, model: Option<&str>, kind: Kind, client: ClientId) {
         self.ban = None;
         if !self.models.is_empty() {
             let model: Option<Arc<str>> = model.map(Arc::from);
-            self.models.remove(&(model.clone(), None));
-            self.models.remove(&(model, Some(kind)));
+            for scope in [Scope::All, Scope::Of(kind), Scope::By(client)] {
+                self.models.remove(&(model.clone(), scope));
+            }
         }
     }
 
-    fn said(&mut self, scope: (Option<Arc<str>>, Option<Kind>), project: ProjectId, now: Time) {
+    /// `others`: it counts only together with what another client met.
+    fn said(
+        &mut self,
+        scope: (Option<Arc<str>>, Scope),
+        project: ProjectId,
+        client: ClientId,
+        others: bool,
+        now: Time,
+    ) {
         if self.models.len() >= MAX_STORMS {
             self.models.retain(|_, storm| {
-                storm.said.is_some_and(|(_, at)| now.since(at) < AGREE) || storm.until > now
+                storm.said.is_some_and(|(.., at)| now.since(at) < AGREE) || storm.until > now
             });
         }
         if self.models.len() >= MAX_STORMS {
             return;
         }
         let storm = self.models.entry(scope).or_default();
-        let agrees = storm
-            .said
-            .is_some_and(|(other, at)| other != project && now.since(at) < AGREE);
-        storm.said = Some((project, now));
+        let agrees = storm.said.is_some_and(|(by, to, at)| {
+            by != project && (!others || to != client) && now.since(at) < AGREE
+        });
+        storm.said = Some((project, client, now));
         if agrees && storm.until <= now {
             storm.until = now + FIRST * (1 << storm.level.min(3));
             storm.level += 1;

@@ -58,7 +58,7 @@ impl Relay {
                 self.storms.capacity(
                     facts.model.as_ref(),
                     facts.kind,
-                    current.key.project_id,
+                    (current.key.project_id, facts.client),
                     now,
                 );
                 self.shared(
@@ -86,8 +86,12 @@ impl Relay {
             Meaning::Signature => self.earlier_project(id, &current, can_repeat),
             Meaning::Server => {
                 let refused = matches!(outcome, Outcome::Refused { status: 503, .. });
-                self.storms
-                    .server(facts.model.as_ref(), current.key.project_id, now);
+                self.storms.server(
+                    facts.model.as_ref(),
+                    (current.key.project_id, facts.client),
+                    refused,
+                    now,
+                );
                 let may = can_repeat && (refused || facts.repeat == Repeat::Freely);
                 let pause = self.backoff(id, SERVER_PAUSE);
                 self.shared(id, may, SERVER_TRIES, pause, "overloaded", now)
@@ -116,7 +120,8 @@ impl Relay {
                 .remember(facts.client, turns.whole, current.key.project_id);
             self.note_moved(id, facts, current.key.project_id);
         }
-        self.storms.served(facts.model.as_deref(), facts.kind);
+        self.storms
+            .served(facts.model.as_deref(), facts.kind, facts.client);
         let learned = self.pool.prove(current.key.id, facts.surface);
         if current.carrier != learned {
             self.emit(
@@ -316,13 +321,14 @@ impl Relay {
         let until = now + pause;
         let patience = request.patience(max_wait);
         let (model, kind) = (request.facts.model.clone(), request.facts.kind);
+        let client = request.facts.client;
         if !may || request.shared_tries >= tries || until > patience {
             return Next::Deliver(Some(why));
         }
         request.pause = (pause > Duration::ZERO).then_some(until);
         if self
             .storms
-            .until(model.as_deref(), kind, now)
+            .until(model.as_deref(), kind, client, now)
             .is_some_and(|(until, _)| until > patience)
         {
             return Next::Deliver(Some(why));

@@ -3,9 +3,10 @@
 use super::world::{End, MINUTE_ID, World, generate, quota, refused, spec, turns};
 use crate::block::Reason;
 use crate::event::Event;
-use crate::facts::{Facts, Kind, Repeat};
+use crate::facts::{ClientId, Facts, Kind, Repeat};
 use crate::pool::{Carrier, Pool};
 use crate::refusal::Refusal;
+use crate::relay::Step;
 use crate::settings::{Settings, Strategy};
 use crate::verdict::Outcome;
 use std::time::Duration;
@@ -369,6 +370,49 @@ fn attempts_are_limited_where_the_operator_says_so() {
     let mut world = World::new(&["a.1", "b.1", "c.1"], settings);
     world.google(|_, _, _| quota("m", MINUTE_ID, 5, Duration::from_secs(30)));
     assert_eq!(world.ask(generate("m")).attempts(), 2);
+}
+
+#[test]
+fn what_one_client_makes_google_fail_at_holds_back_that_client_alone() {
+    let mut world = World::new(&["a.1", "b.1", "c.1"], Settings::default());
+    let [bad, good] = [1, 2].map(|client| Facts {
+        client: ClientId(client),
+        ..generate("m")
+    });
+    world.google(|_, facts, _| {
+        if facts.client == ClientId(1) {
+            refused(500, "internal")
+        } else {
+            Outcome::Served
+        }
+    });
+    for _ in 0..4 {
+        world.ask(bad.clone());
+    }
+    let before = world.now;
+    assert!(matches!(
+        world.ask(good.clone()),
+        End::Served { attempts: 1, .. }
+    ));
+    assert_eq!(world.now, before, "it did not wait");
+    // When another meets it too, it is Google.
+    let internal = refused(500, "internal");
+    let mut fail = |client| {
+        let facts = Facts {
+            client: ClientId(client),
+            ..generate("other")
+        };
+        let id = world.relay.admit(facts, world.now);
+        let step = world.relay.poll(id, world.now);
+        if matches!(step, Step::Send(_)) {
+            world.relay.attempt_done(id, &internal, true, world.now);
+        }
+        step
+    };
+    for client in [1, 2] {
+        assert!(matches!(fail(client), Step::Send(_)));
+    }
+    assert!(matches!(fail(9), Step::Wait));
 }
 
 #[test]
