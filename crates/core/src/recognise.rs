@@ -172,7 +172,9 @@ fn openai(
     );
     if method == Method::POST {
         let (kind, repeat) = match rest {
-            "/chat/completions" | "/completions" | "/responses" => (Kind::Generate, Repeat::Freely),
+            "/chat/completions" | "/completions" => (Kind::Generate, Repeat::Freely),
+            // What it makes, it keeps.
+            "/responses" => (Kind::Generate, Repeat::WhenRefused),
             "/embeddings" => (Kind::Embed, Repeat::Freely),
             "/images/generations" | "/videos" => (Kind::Media, Repeat::WhenRefused),
             "/batches" => (Kind::Batch, Repeat::WhenRefused),

@@ -138,7 +138,7 @@ pub struct Effect {
 pub struct Verdict {
     /// What it means.
     pub meaning: Meaning,
-    /// What is out from now on. For [`Meaning::ModelMissing`] and [`Meaning::Denied`] only what *would*
+    /// What is out from now on; nothing, if the key only is not for this client. For [`Meaning::ModelMissing`] and [`Meaning::Denied`] only what *would*
     /// be out if another project serves the request.
     pub effect: Option<Effect>,
 }
@@ -174,6 +174,9 @@ fn refused(facts: &Facts, status: u16, error: &GoogleError, now: Time) -> Verdic
         && let Some((whose, reason)) = dead(error)
     {
         return out(Meaning::KeyDead, whose, reason);
+    }
+    if status == 403 && wants_other_client(error) {
+        return nothing(Meaning::KeyDead);
     }
     match status {
         429 => quota(facts, error, now),
@@ -368,25 +371,21 @@ fn is_billing(status: u16, error: &GoogleError) -> bool {
 fn dead(error: &GoogleError) -> Option<(Whose, Reason)> {
     use Reason::{Expired, Invalid, Leaked, ProjectDenied, Restricted, ServiceDisabled, Suspended};
     use Whose::{Key, Project};
-    const REASONS: [(&str, Whose, Reason); 10] = [
+    const REASONS: [(&str, Whose, Reason); 7] = [
         ("API_KEY_EXPIRED", Key, Expired),
         ("API_KEY_INVALID", Key, Invalid),
         ("API_KEY_SERVICE_BLOCKED", Key, Restricted),
-        ("API_KEY_HTTP_REFERRER_BLOCKED", Key, Restricted),
         ("API_KEY_IP_ADDRESS_BLOCKED", Key, Restricted),
-        ("API_KEY_ANDROID_APP_BLOCKED", Key, Restricted),
-        ("API_KEY_IOS_APP_BLOCKED", Key, Restricted),
         ("CONSUMER_SUSPENDED", Project, Suspended),
         ("SERVICE_DISABLED", Project, ServiceDisabled),
         ("CONSUMER_INVALID", Project, ProjectDenied),
     ];
-    const BEGINNINGS: [(&str, Whose, Reason); 11] = [
+    const BEGINNINGS: [(&str, Whose, Reason); 10] = [
         // Comes with the reason API_KEY_INVALID, so beginnings are looked at before reasons.
         ("API key expired", Key, Expired),
         ("API key not valid", Key, Invalid),
         ("API key not found", Key, Invalid),
         ("Your API key was reported as leaked", Key, Leaked),
-        ("Requests from referer", Key, Restricted),
         ("Permission denied: Consumer", Project, Suspended),
         ("Consumer 'api_key", Project, Suspended),
         (
@@ -411,6 +410,25 @@ fn dead(error: &GoogleError) -> Option<(Whose, Reason)> {
     begins
         .or_else(given)
         .map(|(_, whose, reason)| (*whose, *reason))
+}
+
+/// The key is restricted to a site or an app, and which that is the client's headers say: another client may
+/// use it, so it is not out.
+fn wants_other_client(error: &GoogleError) -> bool {
+    [
+        "API_KEY_HTTP_REFERRER_BLOCKED",
+        "API_KEY_ANDROID_APP_BLOCKED",
+        "API_KEY_IOS_APP_BLOCKED",
+    ]
+    .iter()
+    .any(|reason| error.gives(reason))
+        || [
+            "Requests from referer",
+            "Requests from this Android client",
+            "Requests from this iOS client",
+        ]
+        .iter()
+        .any(|text| error.begins(text))
 }
 
 /// 400 and 403 that are about how, or how often, a credential was shown.

@@ -33,6 +33,8 @@ pub struct Watch {
     /// Whether its end is looked for.
     must_end: bool,
     ended: bool,
+    /// Whether what ended it is an error.
+    failed: bool,
     /// The last bytes that were seen, whatever pieces they came in; zeros before the first.
     tail: [u8; TAIL],
     /// A name that was seen and whose value was not.
@@ -54,8 +56,10 @@ struct Due {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
     Usage,
-    /// Of what only stands at the end: a finish reason, a blocked prompt, an error.
+    /// Of what only stands at the end: a finish reason, a blocked prompt.
     End,
+    /// The same, unless it stands in what a function is called with.
+    Error,
 }
 
 impl Watch {
@@ -77,7 +81,7 @@ impl Watch {
             self.follow(due, piece);
         }
         self.seam(piece);
-        if self.must_end && !self.ended {
+        if self.must_end && (!self.ended || self.failed) {
             self.ends(piece);
         }
         for at in USAGE.find_iter(piece) {
@@ -103,6 +107,12 @@ impl Watch {
     #[must_use]
     pub fn ended(&self) -> bool {
         self.ended || self.tail.trim_ascii_end().ends_with(b"[DONE]")
+    }
+
+    /// Whether it ended in an error.
+    #[must_use]
+    pub const fn failed(&self) -> bool {
+        self.failed
     }
 
     /// Looks for a name that began in the last pieces and is whole now.
@@ -131,7 +141,12 @@ impl Watch {
 
     /// Looks for what stands at the end only.
     fn ends(&mut self, piece: &[u8]) {
+        let mut errors = ERROR.find_iter(piece).peekable();
         for at in REASON.find_iter(piece) {
+            // In the order in which they stand.
+            while let Some(error) = errors.next_if(|error| *error < at) {
+                self.name_at(piece, error);
+            }
             let before = piece.get(..at).unwrap_or_default();
             for start in REASONS {
                 if before.ends_with(start) {
@@ -139,8 +154,8 @@ impl Watch {
                 }
             }
         }
-        for at in ERROR.find_iter(piece) {
-            self.name_at(piece, at);
+        for error in errors {
+            self.name_at(piece, error);
         }
     }
 
@@ -164,7 +179,11 @@ impl Watch {
                 first => {
                     match due.name {
                         // OpenAI's chunks carry `"finish_reason":null` until the end.
-                        Name::End => self.ended |= *first != b'n',
+                        Name::End | Name::Error if *first != b'n' => {
+                            self.ended = true;
+                            self.failed = due.name == Name::Error;
+                        }
+                        Name::End | Name::Error => {}
                         // The same of `"usage":null`.
                         Name::Usage if *first == b'{' => {
                             std::mem::swap(&mut self.last, &mut self.earlier);
@@ -259,7 +278,7 @@ const NAMES: [(Name, &[u8]); 6] = [
     (Name::End, b"\"finishReason\""),
     (Name::End, b"\"finish_reason\""),
     (Name::End, b"\"blockReason\""),
-    (Name::End, b"\"error\""),
+    (Name::Error, b"\"error\""),
 ];
 
 /// Begins both names of a usage object.
@@ -401,5 +420,16 @@ mod tests {
         }
         let kept = watch.last.capacity() + watch.earlier.capacity();
         assert!(kept <= 4 * MAX_USAGE, "{kept}");
+    }
+
+    #[test]
+    fn an_error_is_what_ended_it_unless_the_answer_goes_on() {
+        let finish = r#"data: {"candidates":[{"finishReason":"STOP"}]}"#;
+        let error = r#"data: {"error":{"code":500}}"#;
+        let called = r#"data: {"candidates":[{"content":{"parts":[{"functionCall":{"args":{"error":"x"}}}]}}]}"#;
+        assert!(watch(error).failed());
+        assert!(!watch(finish).failed());
+        assert!(!watch(&format!("{called}\r\n\r\n{finish}")).failed());
+        assert!(watch(&format!("{called}\r\n\r\n{error}")).failed());
     }
 }

@@ -94,7 +94,10 @@ fn serve(config: Config, sources: Sources) -> Result<(), Failure> {
     drop(log);
     served.map_err(|e| Failure {
         message: format!("error: {e}"),
-        status: FAILED,
+        status: match e {
+            relay::RunError::Told(_) => USAGE,
+            relay::RunError::Failed(_) => FAILED,
+        },
     })
 }
 

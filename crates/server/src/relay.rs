@@ -54,7 +54,7 @@ pub(crate) fn run(config: Config, keys: Vec<KeySpec>, sources: Sources) -> Resul
                 shared.reload(&pool.keys);
             }
         })
-        .map_err(|error| RunError(format!("cannot watch the key files: {error}")))?
+        .map_err(|error| RunError::Failed(format!("cannot watch the key files: {error}")))?
     };
     let runtime = runtime()?;
     runtime.block_on(async {
@@ -75,6 +75,7 @@ pub(crate) fn run(config: Config, keys: Vec<KeySpec>, sources: Sources) -> Resul
                 let (open, _) = shared.policy(|policy| policy.relay.in_progress());
                 tracing::warn!(open, "{why}: open requests are cut");
                 running.cut().await;
+                tracing::info!("stopped: {open} requests were cut");
             }
         }
     });
@@ -113,11 +114,12 @@ impl Running {
         clock: Clock,
     ) -> Result<Self, RunError> {
         let count = config.workers.get();
-        let server = tls::server_config(&config).map_err(|error| RunError(error.to_string()))?;
-        let client = tls::client_config(&config.ca).map_err(|error| RunError(error.to_string()))?;
-        let (listeners, bound) = listen::bind(&config.listen, count).map_err(RunError)?;
+        let told = |error: tls::TlsError| RunError::Told(error.to_string());
+        let server = tls::server_config(&config).map_err(told)?;
+        let client = tls::client_config(&config.ca).map_err(told)?;
+        let (listeners, bound) = listen::bind(&config.listen, count).map_err(RunError::Failed)?;
         if config.upstream.comes_back_to(&bound) {
-            return Err(RunError(format!(
+            return Err(RunError::Told(format!(
                 "the upstream {} is this relay itself: requests would go in a circle; name Google's address with --upstream, or leave it out",
                 config.upstream.authority
             )));
@@ -154,6 +156,7 @@ impl Running {
 impl Running {
     /// Lets open requests go, each with its line in the log.
     async fn cut(&self) {
+        self.shared.cutting.store(true, Ordering::Relaxed);
         self.phase.send_replace(Phase::Cut);
         // Nothing is waited for in there; were a worker stuck, it would end with the process.
         let _ = tokio::time::timeout(CUT, self.ended()).await;
@@ -178,23 +181,30 @@ fn thread(
             runtime.block_on(work);
             runtime.shutdown_background();
         })
-        .map_err(|error| RunError(format!("cannot start a thread: {error}")))
+        .map_err(|error| RunError::Failed(format!("cannot start a thread: {error}")))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| RunError(format!("cannot start the runtime: {error}")))
+        .map_err(|error| RunError::Failed(format!("cannot start the runtime: {error}")))
 }
 
 /// Why the relay could not begin.
 #[derive(Debug)]
-pub(crate) struct RunError(String);
+pub(crate) enum RunError {
+    /// What it was told cannot be done.
+    Told(String),
+    /// What it was told could be, elsewhere or later.
+    Failed(String),
+}
 
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Told(what) | Self::Failed(what) => f.write_str(what),
+        }
     }
 }
 

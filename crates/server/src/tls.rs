@@ -25,7 +25,7 @@ use std::sync::Arc;
 pub(crate) fn server_config(config: &Config) -> Result<Option<Arc<ServerConfig>>, TlsError> {
     let (chain, key) = match &config.tls {
         Tls::Off => return Ok(None),
-        Tls::Files { cert, key } => (certificates(cert)?, private_key(key)?),
+        Tls::Files { cert, key } => (certificates(cert, "tls-cert")?, private_key(key)?),
         Tls::SelfSigned { ca_file } => authority::certificate(ca_file, config)?,
     };
     let mut server = ServerConfig::builder_with_provider(provider())
@@ -35,7 +35,7 @@ pub(crate) fn server_config(config: &Config) -> Result<Option<Arc<ServerConfig>>
         .with_single_cert(chain, key)
         .map_err(|e| {
             TlsError(format!(
-                "the certificate and its private key cannot be used together ({e})"
+                "tls-cert, tls-key: the certificate and its private key cannot be used together ({e})"
             ))
         })?;
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -60,10 +60,10 @@ pub(crate) fn client_config(sources: &[CaSource]) -> Result<ClientConfig, TlsErr
                 }
             }
             CaSource::File(path) => {
-                for certificate in certificates(path)? {
+                for certificate in certificates(path, "ca")? {
                     roots.add(certificate).map_err(|e| {
                         TlsError(format!(
-                            "{}: a certificate in it cannot be used ({e})",
+                            "ca: a certificate in {} cannot be used ({e})",
                             shown(path)
                         ))
                     })?;
@@ -99,29 +99,34 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bytes = read(path)?;
+fn certificates(path: &Path, option: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read(path, option)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(TlsError(format!(
-            "{}: there is no certificate in PEM in it (-----BEGIN CERTIFICATE-----)",
+            "{option}: {} has no certificate in PEM in it (-----BEGIN CERTIFICATE-----)",
             shown(path)
         ))),
     }
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| {
+    PrivateKeyDer::from_pem_slice(&read(path, "tls-key")?).map_err(|_| {
         TlsError(format!(
-            "{}: there is no private key in PEM in it, or it is encrypted (-----BEGIN PRIVATE KEY-----)",
+            "tls-key: {} has no private key in PEM in it, or it is encrypted (-----BEGIN PRIVATE KEY-----)",
             shown(path)
         ))
     })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|e| TlsError(format!("{}: it cannot be read ({e})", shown(path))))
+fn read(path: &Path, option: &str) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|e| {
+        TlsError(format!(
+            "{option}: {} cannot be read ({e}); name a file that is there and that this user may read",
+            shown(path)
+        ))
+    })
 }
 
 #[cfg(test)]

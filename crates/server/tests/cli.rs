@@ -486,6 +486,28 @@ fn keys_are_pushed_to_the_worker_by_wrangler_and_shown_to_nobody() {
 }
 
 #[test]
+fn a_certificate_that_is_not_there_is_a_mistake_in_the_option_that_named_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = [("GEMINI_API_KEYS", "made-up-key")];
+    for (arguments, option) in [
+        (
+            &["--tls-cert", "gone.pem", "--tls-key", "gone.pem"][..],
+            "tls-cert:",
+        ),
+        (&["--ca", "gone.pem"][..], "ca:"),
+    ] {
+        let listen = ["--listen", "127.0.0.1:0"];
+        let said = run(folder.path(), &keys, &[&listen[..], arguments].concat());
+        assert_eq!(said.status, 2, "{}", said.err);
+        assert!(
+            said.err.contains(option) && said.err.contains("name a file"),
+            "{}",
+            said.err
+        );
+    }
+}
+
+#[test]
 fn keys_without_a_place_to_go_are_told_where() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [&["keys"][..], &["keys", "push"]] {

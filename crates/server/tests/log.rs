@@ -9,12 +9,13 @@
 
 mod support;
 
+use gemini_emulator::{Fault, Match};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
-use support::{PATIENCE, Process, ask, emulator, generate, one_project_each, until};
+use support::{PATIENCE, Process, ask, emulator, events, generate, one_project_each, until};
 
 /// Twice what is kept, in as long lines as a client can cause: each of these is six letters in JSON.
 const REQUESTS: usize = 4500;
@@ -187,4 +188,27 @@ fn a_requests_line_for_machines_has_every_field() {
             .unwrap()
             .starts_with("stopped")
     );
+}
+
+#[test]
+fn an_error_in_the_middle_of_a_stream_is_in_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let google = emulator(one_project_each(&["made-up-1"]));
+    let overloaded = Fault::InStreamError {
+        name: "overloaded".into(),
+        after_chunks: 2,
+    };
+    google.fault(Match::default(), 1, overloaded).unwrap();
+    let mut relay = Process::start(
+        folder.path(),
+        &[("GEMINI_API_KEYS", "made-up-1")],
+        &["--upstream", &google.url()],
+    );
+    let (line, body) = events("[[chunks:6]] hello");
+    let answer = ask(&relay.address, &line, &[], &body).rest();
+    assert!(answer.contains("UNAVAILABLE"), "{answer}");
+    relay.signal("TERM");
+    assert!(relay.ended(PATIENCE).success());
+    let log = relay.log();
+    assert!(log.contains("reason=error-in-stream"), "{log}");
 }

@@ -107,7 +107,7 @@ fn the_drain_limit_ends_what_does_not_end() {
 /// A request that is cut has its line like any other.
 #[track_caller]
 fn assert_one_line_was_cut(log: &str) {
-    let lines = log.lines().filter(|line| line.contains("ending=cancelled"));
+    let lines = log.lines().filter(|line| line.contains("ending=stopped"));
     assert_eq!(lines.count(), 1, "{log}");
 }
 

@@ -47,7 +47,9 @@ impl Relay {
                     request.last_violation = (meaning == Meaning::Quota)
                         .then(|| (effect.violation.clone().map(Arc::new), effect.reason));
                 }
-                if can_repeat {
+                if verdict.effect.is_none() && !self.another(id, now) {
+                    Next::Deliver(None)
+                } else if can_repeat {
                     Next::Retry
                 } else {
                     Next::Refuse(self.unrepeatable(id, current.ring, now))

@@ -157,7 +157,8 @@ impl Folders {
             return;
         };
         let folders: HashSet<PathBuf> = sources.files().flat_map(folders_of).collect();
-        for gone in self.watched.difference(&folders) {
+        // A folder that was removed is watched no more, and saying so twice is a warning in the log.
+        for gone in self.watched.difference(&folders).filter(|f| f.exists()) {
             let _ = watcher.unwatch(gone);
         }
         self.watched = folders

@@ -22,6 +22,7 @@ use http_body::{Body, Frame, SizeHint};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -49,9 +50,12 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        let cancelled = self.record.ending == Ending::Cancelled;
+        if cancelled && self.shared.cutting.load(Ordering::Relaxed) {
+            self.record.ending = Ending::Stopped;
+        }
         if let Some(id) = self.id.take() {
             let now = self.shared.clock.now();
-            let cancelled = self.record.ending == Ending::Cancelled;
             self.shared.policy(|policy| {
                 if !policy.sleepers.is_empty() {
                     policy.sleepers.remove(&id);
@@ -207,9 +211,9 @@ impl Passing {
     }
 
     fn cut(&mut self, why: Broken) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.note_usage();
         self.ticket.record.ending = Ending::Cut;
         self.ticket.record.reason = Some(why.0);
-        self.note_usage();
         Poll::Ready(Some(Err(why)))
     }
 
@@ -231,7 +235,12 @@ impl Passing {
     }
 
     fn note_usage(&mut self) {
-        self.ticket.record.usage = self.watch.as_ref().and_then(Watch::usage);
+        if let Some(watch) = &self.watch {
+            self.ticket.record.usage = watch.usage();
+            if watch.failed() {
+                self.ticket.record.reason = Some("error-in-stream");
+            }
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {

@@ -37,6 +37,7 @@ pub(crate) struct Metrics {
     pub(crate) waits: Counter,
     pub(crate) cut: Counter,
     pub(crate) cancelled: Counter,
+    pub(crate) stopped: Counter,
     pub(crate) connections: Gauge,
     in_flight: Gauge,
     waiting: Gauge,
@@ -89,6 +90,7 @@ impl Metrics {
             waits: Counter::default(),
             cut: Counter::default(),
             cancelled: Counter::default(),
+            stopped: Counter::default(),
             connections: Gauge::default(),
             in_flight: Gauge::default(),
             waiting: Gauge::default(),
@@ -149,6 +151,11 @@ impl Metrics {
             "cancelled",
             "Requests whose client went away",
             metrics.cancelled.clone(),
+        );
+        registry.register(
+            "stopped",
+            "Requests that the relay cut because it was told to stop",
+            metrics.stopped.clone(),
         );
         registry.register(
             "connections",

@@ -39,6 +39,8 @@ pub(crate) enum Ending {
     Cancelled,
     /// It broke upstream, and so for the client.
     Cut,
+    /// The relay was told to stop and did not wait for it.
+    Stopped,
 }
 
 impl Record {
@@ -53,6 +55,7 @@ impl Record {
             Ending::Whole => {}
             Ending::Cancelled => drop(metrics.cancelled.inc()),
             Ending::Cut => drop(metrics.cut.inc()),
+            Ending::Stopped => drop(metrics.stopped.inc()),
         }
         logging::request(|fields| {
             let client = usize::try_from(self.client.0)
@@ -84,6 +87,7 @@ impl Record {
                 Ending::Whole => {}
                 Ending::Cancelled => fields.word("ending", "cancelled"),
                 Ending::Cut => fields.word("ending", "cut"),
+                Ending::Stopped => fields.word("ending", "stopped"),
             }
         });
     }

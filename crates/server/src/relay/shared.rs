@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) kick: Notify,
     /// Set when stopping begins: `/-/ready` says so.
     pub(crate) stopping: AtomicBool,
+    /// Set when open requests are let go.
+    pub(crate) cutting: AtomicBool,
     /// How often the idle connections were to be thrown away.
     network: AtomicU64,
     jump: Jump,
@@ -109,6 +111,7 @@ impl Shared {
             places: Places::new(config.max_connections),
             kick: Notify::new(),
             stopping: AtomicBool::new(false),
+            cutting: AtomicBool::new(false),
             network: AtomicU64::new(0),
             jump: Jump::new(&clock),
             clock,

@@ -44,9 +44,9 @@ fn kept(ca_file: &Path) -> Result<(CertificateDer<'static>, KeyPair), TlsError> 
     let remedy = format!(
         "delete {ca_shown} and its key to have new ones made, and let clients trust the new one"
     );
-    let ca = certificates(ca_file)?.swap_remove(0);
+    let ca = certificates(ca_file, "tls-ca-file")?.swap_remove(0);
     let key_file = key_file(ca_file);
-    let pem = String::from_utf8(read(&key_file)?).unwrap_or_default();
+    let pem = String::from_utf8(read(&key_file, "tls-ca-file")?).unwrap_or_default();
     let key = KeyPair::from_pem(&pem).map_err(|_| {
         TlsError(format!(
             "{}: there is no private key in PEM in it; {remedy}",

@@ -50,6 +50,9 @@ impl Engine {
         let passing = exchange.passing.as_mut();
         let watch = passing.as_ref().and_then(|passing| passing.watch.as_ref());
         record.usage = watch.and_then(Watch::usage);
+        if watch.is_some_and(Watch::failed) {
+            record.reason = Some("error-in-stream");
+        }
         let truncated = passing.as_ref().is_some_and(|passing| passing.must_end)
             && !watch.is_none_or(Watch::ended);
         let end = if broken || truncated {

@@ -118,6 +118,33 @@ fn the_carrier_a_key_takes_is_learned_and_then_used_at_once() {
 }
 
 #[test]
+fn a_key_that_is_for_another_client_is_not_out() {
+    let mut world = World::new(&["a.1", "b.1"], Settings::default());
+    let blocked = "Requests from referer <empty> are blocked.";
+    world.google(|attempt, _, _| {
+        if &*attempt.key.project == "a" {
+            refused(403, blocked)
+        } else {
+            Outcome::Served
+        }
+    });
+    let version = world.relay.pool().version();
+    for _ in 0..4 {
+        assert_eq!(world.ask(generate("m")).key(), "b.1");
+    }
+    assert_eq!(world.relay.pool().version(), version);
+    world.google(|_, _, _| refused(403, blocked));
+    assert_eq!(
+        world.ask(generate("m")),
+        End::Delivered {
+            status: 403,
+            attempts: 2,
+            why: None
+        }
+    );
+}
+
+#[test]
 fn a_method_that_takes_no_keys_puts_none_out() {
     let names = ["a.1", "b.1", "c.1", "d.1", "e.1", "f.1"];
     let mut world = World::new(&names, Settings::default());

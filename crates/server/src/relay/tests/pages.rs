@@ -163,6 +163,7 @@ const METRICS: &[(&str, f64)] = &[
     ("gemini_relay_waits_total", 1.0),
     ("gemini_relay_cut_streams_total", 1.0),
     ("gemini_relay_cancelled_total", 1.0),
+    ("gemini_relay_stopped_total", 0.0),
     ("gemini_relay_connections", 1.0),
     ("gemini_relay_in_flight", 0.0),
     ("gemini_relay_waiting", 0.0),

@@ -127,7 +127,7 @@ pub(super) async fn words_that_google_quotes_back_harm_no_key(target: &Target) {
     for words in ["API_KEY_INVALID", "CONSUMER_SUSPENDED", "spending%20cap"] {
         let asks = [
             Ask::post(
-                &format!("/v1beta/models/{words}:generateContent"),
+                format!("/v1beta/models/{words}:generateContent"),
                 &json!({"contents": [{"parts": [{"text": "hello"}]}]}),
             ),
             Ask::post(
@@ -135,7 +135,7 @@ pub(super) async fn words_that_google_quotes_back_harm_no_key(target: &Target) {
                 &json!({"model": words, "messages": [{"role": "user", "content": "hello"}]}),
             ),
             Ask::post(
-                &format!("/v1beta/models/{MODEL}:generateContent?{words}=1"),
+                format!("/v1beta/models/{MODEL}:generateContent?{words}=1"),
                 &json!({"contents": [{"parts": [{"text": "hello"}]}]}),
             ),
         ];
