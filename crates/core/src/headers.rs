@@ -60,7 +60,8 @@ pub fn put_key(headers: &mut HeaderMap, key: &KeyInfo, carrier: Carrier) {
 }
 
 /// Takes off what belongs to the connection with Google. `Alt-Svc` would send clients to port 443 of
-/// the relay's host; a cookie would be one for all clients.
+/// the relay's host; a cookie would be one for all clients; and which web pages may read an answer is the relay's
+/// to say.
 ///
 /// With `must_end` it loses its length too: a client that is told one takes an answer of that length to be
 /// whole, whether it said that it was at its end or not.
@@ -73,6 +74,7 @@ pub fn clean_answer(headers: &mut HeaderMap, must_end: bool) {
         if is_hop_by_hop(name)
             || *name == header::ALT_SVC
             || *name == header::SET_COOKIE
+            || name.as_str().starts_with("access-control-")
             || must_end && *name == header::CONTENT_LENGTH
         {
             gone.push(name.clone());

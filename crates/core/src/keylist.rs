@@ -23,6 +23,16 @@ pub use merge::{Duplicate, Merged, Place, Renamed, merge};
 use crate::key::{KeyText, KeyTextError};
 use std::fmt;
 
+/// The text of a list, whichever way the editor or the shell saved it. What is none is left to
+/// [`parse`] to complain of.
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
+    decode::text(bytes).map_or_else(
+        |_| String::from_utf8_lossy(bytes).into_owned(),
+        std::borrow::Cow::into_owned,
+    )
+}
+
 /// Reads a list of keys in any of the known shapes.
 ///
 /// # Errors

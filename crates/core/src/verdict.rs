@@ -33,6 +33,14 @@ pub enum Outcome {
     Silent,
 }
 
+impl Outcome {
+    /// Whether the answer is good.
+    #[must_use]
+    pub const fn is_served(&self) -> bool {
+        matches!(self, Self::Served)
+    }
+}
+
 /// What an answer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Meaning {

@@ -6,12 +6,13 @@
 //! shell are none of the demo's business.
 
 use crate::cli::Flags;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Tls};
 use crate::keys::Sources;
 use crate::options::layers;
 use crate::options::{ConfigError, Given, Origin, table};
 use gemini_emulator::Emulator;
 use gemini_relay_core::keylist;
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc;
 use tokio::sync::oneshot;
@@ -34,14 +35,25 @@ pub(crate) fn start(flags: Flags) -> Result<Demo, ConfigError> {
     let emulator =
         emulate().map_err(|e| ConfigError(format!("the demo's emulator cannot start: {e}")))?;
     let mut given = layers::from_flags(flags);
+    for name in ["keys", "upstream", "proxy"] {
+        if given.contains_key(name) {
+            return Err(ConfigError(format!(
+                "--{name}: the demo has an upstream and keys of its own; leave it out"
+            )));
+        }
+    }
     for (name, text) in [("upstream", emulator.url.as_str()), ("proxy", "none")] {
         set(&mut given, name, text);
     }
     if !given.contains_key("listen") {
         set(&mut given, "listen", usual_port_or_any());
     }
-    let mut config = config::check(&layers::resolve([given]), &[])?;
-    config.greeting = Some(greeting(&emulator.url));
+    // Of the variables only where a user's files are: the demo is the same in every shell.
+    let folders: Vec<(OsString, OsString)> = std::env::vars_os()
+        .filter(|(name, _)| FOLDERS.iter().any(|folder| name == folder))
+        .collect();
+    let mut config = config::check(&layers::resolve([given]), &folders)?;
+    config.greeting = Some(greeting(&emulator.url, &config.tls));
     let keys = keylist::parse(KEYS.as_bytes())
         .map_err(|e| ConfigError(format!("the demo's keys: {e}")))?;
     Ok(Demo {
@@ -101,9 +113,19 @@ fn usual_port_or_any() -> &'static str {
     }
 }
 
-fn greeting(emulator: &str) -> String {
-    GREETING.replace("{emulator}", emulator)
+fn greeting(emulator: &str, tls: &Tls) -> String {
+    let text = GREETING.replace("{emulator}", emulator);
+    match tls {
+        Tls::SelfSigned { ca_file } => text.replace(
+            "curl -",
+            &format!("curl --cacert '{}' -", ca_file.display()),
+        ),
+        Tls::Files { .. } | Tls::Off => text,
+    }
 }
+
+/// Where the authority for `--tls self-signed` is kept.
+const FOLDERS: [&str; 3] = ["HOME", "XDG_DATA_HOME", "LOCALAPPDATA"];
 
 const USUAL: &str = "127.0.0.1:8787";
 
@@ -171,6 +193,29 @@ key of blue has expired, which the relay does not know yet. In another terminal:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_demo_has_of_its_own_cannot_be_given() {
+        for name in ["keys", "upstream"] {
+            let flags = vec![(table::find(name).unwrap(), "x".to_owned())];
+            let Err(error) = start(flags) else {
+                panic!("{name} was taken");
+            };
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_demos_calls_trust_the_authority_that_the_demo_made() {
+        let tls = Tls::SelfSigned {
+            ca_file: "/home/me/ca.pem".into(),
+        };
+        let text = greeting("http://127.0.0.1:1", &tls);
+        assert!(
+            text.contains("curl --cacert '/home/me/ca.pem' -si \"$U\""),
+            "{text}"
+        );
+    }
 
     #[test]
     fn the_demo_needs_neither_keys_nor_a_network() {

@@ -67,7 +67,7 @@ pub(crate) fn run(config: Config, keys: Vec<KeySpec>, sources: Sources) -> Resul
         shared.stopping.store(true, Ordering::Relaxed);
         let cut = tokio::select! {
             finished = drain(&running) => (!finished).then_some("the drain limit is over"),
-            () = asked.next() => Some("stopped at once"),
+            () = asked_again(&mut asked) => Some("stopped at once"),
         };
         match cut {
             None => tracing::info!("stopped: all requests finished"),
@@ -90,9 +90,23 @@ async fn drain(running: &Running) -> bool {
     let config = &running.shared.config;
     tokio::time::sleep(config.drain_delay).await;
     running.phase.send_replace(Phase::Draining);
-    tokio::time::timeout(config.drain_limit, running.ended())
+    let finished = async {
+        tokio::select! {
+            () = running.ended() => {}
+            () = running.idle() => {}
+        }
+    };
+    tokio::time::timeout(config.drain_limit, finished)
         .await
         .is_ok()
+}
+
+/// Asked a second time: a supervisor may signal a process and its group at once.
+async fn asked_again(asked: &mut stop::Asked) {
+    let first = tokio::time::Instant::now();
+    while first.elapsed() < SAME {
+        asked.next().await;
+    }
 }
 
 /// A relay at work.
@@ -162,6 +176,18 @@ impl Running {
         let _ = tokio::time::timeout(CUT, self.ended()).await;
     }
 
+    /// Until no request is in progress, and what was said is on its way: a connection on which nobody asks
+    /// anything is not waited for.
+    async fn idle(&self) {
+        let mut since = tokio::time::Instant::now();
+        while since.elapsed() < FLUSHED {
+            tokio::time::sleep(LOOK).await;
+            if self.shared.busy.load(Ordering::Relaxed) > 0 {
+                since = tokio::time::Instant::now();
+            }
+        }
+    }
+
     /// Until all workers are.
     async fn ended(&self) {
         while !self.workers.iter().all(JoinHandle::is_finished) {
@@ -212,6 +238,12 @@ impl std::error::Error for RunError {}
 
 /// How often the end of the workers is looked for.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// The last bytes of an answer are in the system's hands by then, or the client does not take them.
+const FLUSHED: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Two signals within this are one.
+const SAME: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// How long cutting may take.
 const CUT: std::time::Duration = std::time::Duration::from_secs(1);

@@ -75,6 +75,13 @@ fn a_second_signal_stops_at_once() {
     open.until("data: ");
     relay.signal("TERM");
     relay.says("a second signal stops at once");
+    // A signal to a process and to its group comes twice, and is one.
+    relay.signal("TERM");
+    let signalled = Instant::now();
+    until(PATIENCE, "a moment later", || {
+        signalled.elapsed() > Duration::from_millis(400)
+    });
+    assert!(!relay.log().contains("stopped at once"), "{}", relay.log());
     relay.signal("TERM");
     assert!(relay.ended(Duration::from_secs(2)).success());
     assert!(!open.rest().ends_with("0\r\n\r\n"));
@@ -109,6 +116,23 @@ fn the_drain_limit_ends_what_does_not_end() {
 fn assert_one_line_was_cut(log: &str) {
     let lines = log.lines().filter(|line| line.contains("ending=stopped"));
     assert_eq!(lines.count(), 1, "{log}");
+}
+
+#[test]
+fn a_connection_on_which_nobody_asks_anything_holds_up_no_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut relay, _google) = start(folder.path(), &["--drain-limit", "1h"]);
+    let mut half = TcpStream::connect(&relay.address).unwrap();
+    half.write_all(b"POST /v1beta/models/m:generateContent HTTP/1.1\r\nhost: lo")
+        .unwrap();
+    let mut silent = TcpStream::connect(&relay.address).unwrap();
+    silent
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .unwrap();
+    relay.signal("TERM");
+    assert!(relay.ended(PATIENCE).success());
+    let log = relay.log();
+    assert!(log.contains("all requests finished"), "{log}");
 }
 
 #[test]

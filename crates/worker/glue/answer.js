@@ -1,15 +1,15 @@
 // An answer on its way to the client: each piece is shown to the engine, and goes on as it is unless the
 // engine gives another for it.
 
-import { EMPTY, heading, leave } from "./index.js";
-import { settle } from "./isolate.js";
+import { EMPTY, heading } from "./index.js";
+import { leave, over, settle, within } from "./isolate.js";
 
 export function pass(said, came, held, flight) {
   const { head, headers } = heading(said, 2);
   const [status, idle] = head.map(Number);
   const { engine, handle } = flight;
   if (EMPTY.has(status) || came.response.body === null) {
-    flight.over = true;
+    over(flight);
     engine.ended(handle, false, Date.now());
     settle(flight);
     return new Response(null, { status, headers });
@@ -25,7 +25,7 @@ function stream(came, held, idle, flight) {
   const { engine, handle } = flight;
   const end = (controller, broken) => {
     if (flight.over) return controller.error(new Error("cancelled"));
-    flight.over = true;
+    over(flight);
     const rest = engine.ended(handle, broken, Date.now());
     settle(flight);
     if (rest === undefined) {
@@ -42,7 +42,7 @@ function stream(came, held, idle, flight) {
         for (;;) {
           let piece = held.shift();
           if (piece === undefined) {
-            const { value, done, broken } = await patiently(came.read(), idle);
+            const { value, done, broken } = await within(came.read(), idle, BROKEN);
             if (done || broken) return end(controller, broken);
             piece = value;
           }
@@ -58,19 +58,6 @@ function stream(came, held, idle, flight) {
     },
     { highWaterMark: 0 },
   );
-}
-
-// Waits for the next piece, so long and no longer.
-async function patiently(read, idle) {
-  let timer;
-  const late = new Promise((resolve) => {
-    timer = setTimeout(resolve, idle, { done: false, broken: true });
-  });
-  try {
-    return await Promise.race([read, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 // An error's body, up to a bound, and whether that is all of it.
@@ -101,3 +88,5 @@ export async function readAll(response, most) {
   }
   return { bytes, whole };
 }
+
+const BROKEN = { done: false, broken: true };

@@ -1,7 +1,7 @@
 // The Worker's entry: requests in, requests out. Nothing is decided here: what came is told to the
 // engine, which is WebAssembly, and what it says is done. Its words are in crates/worker/src/said.rs.
 
-import { open, settle } from "./isolate.js";
+import { leave, open, over, settle, within } from "./isolate.js";
 import { gather } from "./body.js";
 import { pass, readAll } from "./answer.js";
 
@@ -11,7 +11,9 @@ export { EgressObject } from "./egress.js";
 export default {
   async fetch(request, env, ctx) {
     const isolate = await open(env, ctx);
-    const flight = { isolate, engine: isolate.engine, env, ctx, handle: -1, over: false, stop: null };
+    const flight = { isolate, engine: isolate.engine, env, ctx, handle: -1, over: false, stop: null, done: null };
+    // Without this the runtime ends everything at once when a client goes away, and nobody is told.
+    ctx.waitUntil(new Promise((resolve) => (flight.done = resolve)));
     try {
       return await serve(request, flight);
     } catch (error) {
@@ -25,14 +27,23 @@ async function serve(request, flight) {
   let head = `${request.method}\n${request.url}\n`;
   for (const [name, value] of request.headers) head += `${name}:${value}\n`;
   let said = engine.begin(head, Date.now());
-  if (said[0] !== "G") return answer(said, null);
+  if (said[0] !== "G") {
+    over(flight);
+    return answer(said, null);
+  }
 
   const [handle, limit, shown] = said.slice(1).split("\n").map(Number);
   flight.handle = handle;
   // A client that goes away ends what is done for it.
   request.signal.addEventListener("abort", () => leave(flight));
 
-  const body = await gather(request, limit, shown);
+  let body;
+  try {
+    body = await gather(request, limit, shown);
+  } catch {
+    leave(flight);
+  }
+  if (flight.over) return gone();
   said = engine.body(handle, body.shown, body.kept, body.whole, Date.now());
   if (said[0] === "Q") said = engine.planned(handle, await plan(env, said.slice(1)), Date.now());
 
@@ -57,18 +68,27 @@ async function serve(request, flight) {
         continue;
       }
       case "E": {
-        const { bytes, whole } = await readAll(came.response, MAX_ERROR);
-        held = [bytes];
-        said = engine.error(handle, bytes, whole, Date.now());
+        const read = await came.inTime(readAll(came.response, MAX_ERROR));
+        if (flight.over) return gone();
+        if (came.silent) {
+          said = engine.failed(handle, true, Date.now());
+        } else {
+          held = [read.bytes];
+          said = engine.error(handle, read.bytes, read.whole, Date.now());
+        }
         continue;
       }
       case "U": {
-        const read = await came.response.arrayBuffer().then(
-          (buffer) => new Uint8Array(buffer),
-          () => null,
+        const read = await came.inTime(
+          came.response.arrayBuffer().then(
+            (buffer) => new Uint8Array(buffer),
+            () => null,
+          ),
         );
         if (flight.over) return gone();
-        if (read === null) {
+        if (came.silent) {
+          said = engine.failed(handle, true, Date.now());
+        } else if (read === null) {
           said = engine.piece(handle, NOTHING, false, true, Date.now());
         } else {
           held = [read];
@@ -79,16 +99,20 @@ async function serve(request, flight) {
         continue;
       }
       case "L": {
-        const { value, done, broken } = await came.read();
+        const read = await came.inTime(came.read());
         if (flight.over) return gone();
-        if (value) held.push(value);
-        said = engine.piece(handle, value ?? NOTHING, done, broken, Date.now());
+        if (came.silent) {
+          said = engine.failed(handle, true, Date.now());
+        } else {
+          if (read.value) held.push(read.value);
+          said = engine.piece(handle, read.value ?? NOTHING, read.done, read.broken, Date.now());
+        }
         continue;
       }
       case "P":
         return pass(said, came, held, flight);
       case "H": {
-        flight.over = true;
+        over(flight);
         settle(flight);
         const { headers } = heading(said);
         return new Response(null, { status: 101, webSocket: came.response.webSocket, headers });
@@ -96,11 +120,12 @@ async function serve(request, flight) {
       case "A":
       case "C":
       case "R":
-        flight.over = true;
+        over(flight);
         if (said[0] !== "R") came?.cancel();
         settle(flight);
         return answer(said, held[0] ?? null);
       default:
+        leave(flight);
         return gone();
     }
   }
@@ -108,16 +133,10 @@ async function serve(request, flight) {
 
 // Asks the pool object. One that is slow or away is done without.
 async function plan(env, ask) {
-  let timer;
-  const late = new Promise((resolve) => {
-    timer = setTimeout(resolve, PLAN_PATIENCE, "");
-  });
   try {
-    return await Promise.race([pool(env).plan(ask), late]);
+    return await within(pool(env).plan(ask), PLAN_PATIENCE, "");
   } catch {
     return "";
-  } finally {
-    clearTimeout(timer);
   }
 }
 
@@ -131,30 +150,28 @@ async function send(said, method, body, flight) {
   const [url, patience, region] = head;
   const stop = new AbortController();
   flight.stop = stop;
-  let silent = false;
-  const timer = setTimeout(() => {
-    silent = true;
-    stop.abort();
-  }, Number(patience));
+  const came = new Came(stop, Date.now() + Number(patience));
   const init = { method, headers, body: body.next(), redirect: "manual", signal: stop.signal };
-  try {
-    const response = await (region !== "-"
+  const sent =
+    region !== "-"
       ? flight.env.EGRESS.get(flight.env.EGRESS.idFromName(region), { locationHint: region }).fetch(url, init)
-      : fetch(url, init));
-    return new Came(response, stop);
+      : fetch(url, init);
+  try {
+    came.response = (await came.inTime(sent)) ?? null;
   } catch {
-    return new Came(null, stop, silent);
-  } finally {
-    clearTimeout(timer);
+    // It broke, or never was.
   }
+  return came;
 }
 
 // What came of an attempt.
 class Came {
-  constructor(response, stop, silent = false) {
-    this.response = response;
+  constructor(stop, due) {
+    this.response = null;
     this.stop = stop;
-    this.silent = silent;
+    // By then there must be something to pass on.
+    this.due = due;
+    this.silent = false;
   }
 
   get reader() {
@@ -171,18 +188,19 @@ class Came {
     }
   }
 
+  // Waits for something of the answer. Past the limit it is given up.
+  async inTime(promise) {
+    const what = await within(promise, this.due - Date.now(), LATE);
+    if (what !== LATE) return what;
+    promise.catch(() => {});
+    this.silent = true;
+    this.cancel();
+    return undefined;
+  }
+
   cancel() {
     this.stop.abort();
   }
-}
-
-// A client that went away while something was done for it.
-export function leave(flight) {
-  if (flight.over) return;
-  flight.over = true;
-  flight.stop?.abort();
-  flight.engine.gone(flight.handle, Date.now());
-  settle(flight);
 }
 
 function gone() {
@@ -235,6 +253,7 @@ function sleep(millis) {
 }
 
 const NOTHING = new Uint8Array(0);
+const LATE = Symbol();
 
 // Statuses whose answers have no body.
 export const EMPTY = new Set([101, 204, 205, 304]);

@@ -1,6 +1,6 @@
 // What the requests of an isolate share: the engine, and its keys.
 
-import { initSync, Isolate } from "./gemini_relay_worker.js";
+import { as_text, initSync, Isolate } from "./gemini_relay_worker.js";
 import wasm from "./gemini_relay_worker_bg.wasm";
 import { pool } from "./index.js";
 
@@ -13,14 +13,30 @@ export async function open(env, ctx) {
   const now = Date.now();
   if (shared === null) shared = new Shared(env, now);
   const isolate = shared;
-  if (now - isolate.readAt > KEYS_EVERY) {
+  const age = now - isolate.readAt;
+  if (age > KEYS_EVERY) {
     isolate.readAt = now;
     const reading = isolate.readKeys(env);
     ctx.waitUntil(reading);
     if (!isolate.ready) isolate.ready = reading;
+    // After a pause a key may long be gone; whoever asks all the time does not wait.
+    if (isolate.hasKeys && age > KEYS_STALE) await within(reading, KEYS_PATIENCE);
   }
   if (!isolate.hasKeys) await isolate.ready;
   return isolate;
+}
+
+// Waits for something, so long and no longer.
+export async function within(promise, millis, late) {
+  let timer;
+  const over = new Promise((resolve) => {
+    timer = setTimeout(resolve, millis, late);
+  });
+  try {
+    return await Promise.race([promise, over]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 class Shared {
@@ -50,14 +66,33 @@ class Shared {
     }
   }
 
-  // A failure of the engine itself: its memory is not to be trusted any more.
+  // A failure inside the relay. One of the engine itself leaves its memory not to be trusted any more.
   failed(error, flight) {
-    flight.over = true;
-    if (error instanceof WebAssembly.RuntimeError && shared === this) shared = null;
     console.error(`a request failed inside the relay: ${error.name}`);
+    if (error instanceof WebAssembly.RuntimeError) {
+      if (shared === this) shared = null;
+      over(flight);
+    } else {
+      leave(flight);
+    }
     const body = { error: { code: 500, message: "gemini-relay failed. Please try again.", status: "INTERNAL" } };
     return Response.json(body, { status: 500 });
   }
+}
+
+// Nothing more is done for a request.
+export function over(flight) {
+  flight.over = true;
+  flight.done();
+}
+
+// A client that went away while something was done for it, or a request that is given up.
+export function leave(flight) {
+  if (flight.over) return;
+  over(flight);
+  flight.stop?.abort();
+  flight.engine.gone(flight.handle, Date.now());
+  settle(flight);
 }
 
 // Sees to it that what was learned is reported: at once if it is much, else with the next plan, or in a
@@ -91,22 +126,32 @@ export function variables(env) {
   return JSON.stringify(found);
 }
 
-// The keys, wherever they are: one list, or an entry each, and a secret.
+// The keys, wherever they are: one list, or an entry each, and a secret. Bytes, since some editors write UTF-16.
 export async function findKeys(env) {
-  const config = (await env.KV?.get("GEMINI_API_KEYS_CONFIG")) ?? null;
+  const read = async (name) => {
+    const bytes = await env.KV.get(name, "arrayBuffer");
+    return bytes === null ? null : as_text(new Uint8Array(bytes));
+  };
+  const config = env.KV ? await read("GEMINI_API_KEYS_CONFIG") : null;
   const entries = [];
+  let more = false;
   if (config === null && env.KV) {
-    const { keys } = await env.KV.list({ limit: MOST_ENTRIES });
-    const values = await Promise.all(keys.map(({ name }) => env.KV.get(name)));
+    const { keys, list_complete } = await env.KV.list({ limit: MOST_ENTRIES });
+    more = !list_complete;
+    const values = await Promise.all(keys.map(({ name }) => read(name)));
     keys.forEach(({ name }, at) => {
       if (values[at] !== null) entries.push([name, values[at]]);
     });
   }
-  return JSON.stringify({ config, entries, secret: env.GEMINI_API_KEYS ?? null });
+  return JSON.stringify({ config, entries, more, secret: env.GEMINI_API_KEYS ?? null });
 }
 
 // KV shows a change after up to a minute; two in all were promised.
 export const KEYS_EVERY = 50_000;
+
+// Older than this they are read before they are used, if that takes no longer than the latter.
+export const KEYS_STALE = 58_000;
+export const KEYS_PATIENCE = 1000;
 
 // Each is a request of its own, and a request may make fifty.
 const MOST_ENTRIES = 40;

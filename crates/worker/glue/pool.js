@@ -3,7 +3,7 @@
 
 import { DurableObject } from "cloudflare:workers";
 import { Pool } from "./gemini_relay_worker.js";
-import { findKeys, KEYS_EVERY, variables } from "./isolate.js";
+import { findKeys, KEYS_EVERY, KEYS_PATIENCE, KEYS_STALE, variables, within } from "./isolate.js";
 
 export class PoolObject extends DurableObject {
   constructor(ctx, env) {
@@ -22,7 +22,12 @@ export class PoolObject extends DurableObject {
   }
 
   async plan(ask) {
-    if (Date.now() - this.readAt > KEYS_EVERY) this.ctx.waitUntil(this.readKeys());
+    const age = Date.now() - this.readAt;
+    if (age > KEYS_EVERY) {
+      const reading = this.readKeys();
+      this.ctx.waitUntil(reading);
+      if (age > KEYS_STALE) await within(reading, KEYS_PATIENCE / 2);
+    }
     const reply = this.pool.plan(ask, Date.now());
     this.saveSoon();
     return reply;

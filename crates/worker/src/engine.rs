@@ -38,7 +38,7 @@ use gemini_relay_core::watch::Watch;
 use gemini_relay_core::{ClientId, Facts, Surface, Time, reading};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// The policy and the requests of one isolate.
@@ -49,8 +49,9 @@ pub struct Engine {
     hop: Hop,
     relay: Relay,
     has_keys: bool,
-    exchanges: Vec<Option<Box<Exchange>>>,
-    free: Vec<u32>,
+    /// By handle. None is given twice: a request that was given up may still be spoken of.
+    exchanges: HashMap<u32, Box<Exchange>>,
+    handles: u32,
     /// Those who wait and whose turn has come.
     ready: HashSet<RequestId>,
     /// Bytes of bodies that the glue keeps.
@@ -88,8 +89,11 @@ struct Exchange {
     /// What was reported with the ask for a plan, until it is answered.
     reported: Report,
     used: Vec<Attempt>,
-    /// The regions that were tried because of where this runs.
-    regions: usize,
+    /// The region it was sent from, among those configured, and those it was refused from.
+    region: Option<usize>,
+    refused_from: Vec<usize>,
+    /// When the glue was last heard of it.
+    heard: Time,
     status: StatusCode,
     answer: HeaderMap,
     /// The beginning of an answer, while it is looked at.
@@ -134,8 +138,8 @@ impl Engine {
             hop: Hop::new(digest(variables), &config.upstream.host),
             relay,
             has_keys: false,
-            exchanges: Vec::new(),
-            free: Vec::new(),
+            exchanges: HashMap::new(),
+            handles: 0,
             ready: HashSet::new(),
             kept: 0,
             outbox: Report::default(),
@@ -181,7 +185,8 @@ impl Engine {
             self.outbox = report;
             return Said::Gone;
         };
-        exchange.kept = kept;
+        let reserved = std::mem::replace(&mut exchange.kept, kept);
+        exchange.heard = now;
         exchange.is_kept = whole;
         exchange.record.received = kept as u64;
         let found = if exchange.scanned {
@@ -203,7 +208,7 @@ impl Engine {
         let ask = crate::wire::ask(&facts, cursor, &report);
         exchange.facts = Some(facts);
         exchange.reported = report;
-        self.kept += kept;
+        self.kept = self.kept.saturating_sub(reserved) + kept;
         Said::Ask(ask)
     }
 
@@ -216,49 +221,54 @@ impl Engine {
     }
 
     fn exchange(&mut self, handle: u32) -> Option<&mut Exchange> {
-        self.exchanges.get_mut(handle as usize)?.as_deref_mut()
+        self.exchanges
+            .get_mut(&handle)
+            .map(|exchange| &mut **exchange)
     }
 
     fn open(&mut self, exchange: Box<Exchange>) -> u32 {
-        if let Some(handle) = self.free.pop()
-            && let Some(slot) = self.exchanges.get_mut(handle as usize)
-        {
-            *slot = Some(exchange);
-            return handle;
-        }
-        self.exchanges.push(Some(exchange));
-        u32::try_from(self.exchanges.len() - 1).unwrap_or(u32::MAX)
+        self.handles = self.handles.wrapping_add(1);
+        self.exchanges.insert(self.handles, exchange);
+        self.handles
     }
 
     /// Closes requests whose glue was lost: the runtime may end it without a word.
     fn sweep(&mut self, now: Time) {
-        let lost = |exchange: &Option<Box<Exchange>>| {
-            exchange
-                .as_ref()
-                .is_some_and(|exchange| now.since(exchange.record.started) > EXPIRY)
+        let config = &self.config;
+        let longest = config.first_byte_timeout.max(config.idle_timeout) + SLACK;
+        let lost = |exchange: &Exchange| {
+            // A client may take its time with a body and with an answer; between them a limit rings.
+            let limit = if exchange.facts.is_some() && exchange.passing.is_none() {
+                longest
+            } else {
+                EXPIRY
+            };
+            now.since(exchange.heard) > limit
         };
-        let handles: Vec<usize> = self
+        let handles: Vec<u32> = self
             .exchanges
             .iter()
-            .enumerate()
             .filter(|(_, exchange)| lost(exchange))
-            .map(|(at, _)| at)
+            .map(|(handle, _)| *handle)
             .collect();
         for handle in handles {
-            self.close(u32::try_from(handle).unwrap_or(u32::MAX), now);
+            self.close(handle, now);
         }
+    }
+
+    /// The body is not sent again.
+    fn let_go(&mut self, handle: u32) {
+        let kept = self
+            .exchange(handle)
+            .map_or(0, |exchange| std::mem::take(&mut exchange.kept));
+        self.kept = self.kept.saturating_sub(kept);
     }
 
     /// Nothing more is done for a request: the policy learns of it and the log gets its line.
     fn close(&mut self, handle: u32, now: Time) {
-        let Some(exchange) = self
-            .exchanges
-            .get_mut(handle as usize)
-            .and_then(Option::take)
-        else {
+        let Some(exchange) = self.exchanges.remove(&handle) else {
             return;
         };
-        self.free.push(handle);
         self.kept = self.kept.saturating_sub(exchange.kept);
         if let Some(id) = exchange.id {
             self.ready.remove(&id);
@@ -387,7 +397,10 @@ const MOST_NANOS: usize = 5_000_000;
 /// Between two looks at what it cost so far.
 const SLICE: usize = 65_536;
 
-/// Longer than a 60-minute stream with the longest wait before it.
+/// Between a limit in time and its ringing.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// Longer than an upload takes, or a 60-minute stream.
 const EXPIRY: Duration = Duration::from_secs(2 * 3600);
 
 /// How often requests are looked for whose glue was lost.

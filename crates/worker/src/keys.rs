@@ -15,7 +15,8 @@ pub(crate) struct Keys {
     pub(crate) problems: Vec<String>,
 }
 
-/// Reads what the glue found: `{"config": TEXT, "secret": TEXT, "entries": [[NAME, TEXT], …]}`.
+/// Reads what the glue found: `{"config": TEXT, "secret": TEXT, "entries": [[NAME, TEXT], …],
+/// "more": whether there are more entries than these}`.
 pub(crate) fn read(found: &str) -> Keys {
     let found: Value = serde_json::from_str(found).unwrap_or_default();
     let mut problems = Vec::new();
@@ -39,6 +40,11 @@ pub(crate) fn read(found: &str) -> Keys {
         {
             lists.push(list);
         }
+    }
+    if found.get("more") == Some(&Value::Bool(true)) {
+        problems.push(
+            "KV has more entries of one key each than are read: put one list of all keys there instead (update-keys)".into(),
+        );
     }
     if let Some(text) = found.get("secret").and_then(Value::as_str) {
         match keylist::parse_variable(text) {

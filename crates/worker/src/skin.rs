@@ -207,6 +207,12 @@ impl Pool {
     }
 }
 
+/// The text of a list of keys, whichever way it was saved.
+#[wasm_bindgen]
+pub fn as_text(list: &[u8]) -> String {
+    gemini_relay_core::keylist::text(list)
+}
+
 /// What is wrong with a list of keys, without a word of it; nothing if it is right. For `update-keys`.
 #[wasm_bindgen]
 pub fn wrong_with(list: &[u8]) -> Option<String> {

@@ -36,6 +36,7 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     pub(crate) fn new(shared: &Arc<Shared>, record: Record) -> Self {
+        shared.busy.fetch_add(1, Ordering::Relaxed);
         Self {
             shared: Arc::clone(shared),
             id: None,
@@ -68,6 +69,7 @@ impl Drop for Ticket {
             });
         }
         self.record.write(&self.shared);
+        self.shared.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -101,6 +103,9 @@ pub(crate) struct Passing {
     watch: Option<Watch>,
     /// Whether it must say that it is at its end.
     must_end: bool,
+    /// Why it is to be cut, once what was given is on its way to the client: hyper sends nothing of what it has
+    /// yet to write when a body breaks, be it the head.
+    breaks: Option<&'static str>,
     idle: Duration,
     /// When the last piece came.
     last: Instant,
@@ -173,6 +178,7 @@ impl Answer {
                 watched.then(Watch::default)
             },
             must_end,
+            breaks: None,
             idle,
             last: Instant::now(),
             alarm: None,
@@ -210,17 +216,25 @@ impl Passing {
         Frame::data(piece)
     }
 
-    fn cut(&mut self, why: Broken) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn cut(
+        &mut self,
+        why: &'static str,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.note_usage();
         self.ticket.record.ending = Ending::Cut;
-        self.ticket.record.reason = Some(why.0);
-        Poll::Ready(Some(Err(why)))
+        self.ticket.record.reason = Some(why);
+        if self.breaks.replace(why).is_some() {
+            return Poll::Ready(Some(Err(Broken(why))));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
-    fn ended(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let ended = self.watch.as_ref().is_none_or(Watch::ended);
         if self.must_end && !ended {
-            return self.cut(Broken("truncated"));
+            return self.cut("truncated", cx);
         }
         self.whole();
         Poll::Ready(None)
@@ -244,6 +258,9 @@ impl Passing {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(why) = self.breaks {
+            return self.cut(why, cx);
+        }
         while let Some(piece) = self.held.next() {
             if let Some(frame) = self.pass(piece) {
                 return Poll::Ready(Some(Ok(frame)));
@@ -260,11 +277,11 @@ impl Passing {
                         return Poll::Ready(Some(Ok(frame)));
                     }
                 }
-                Poll::Ready(Some(Err(why))) => return self.cut(why),
+                Poll::Ready(Some(Err(why))) => return self.cut(why.0, cx),
                 Poll::Ready(None) => {
                     return match self.veil.as_mut().and_then(Veil::rest) {
                         Some(rest) => Poll::Ready(Some(Ok(self.send(rest.into())))),
-                        None => self.ended(),
+                        None => self.ended(cx),
                     };
                 }
                 Poll::Pending => {
@@ -272,7 +289,7 @@ impl Passing {
                     let alarm = self.alarm.get_or_insert_with(|| Alarm::at(due));
                     alarm.put_off(due);
                     ready!(alarm.poll(cx));
-                    return self.cut(Broken("idle"));
+                    return self.cut("idle", cx);
                 }
             }
         }

@@ -20,10 +20,12 @@ use gemini_relay_core::recognise::Recognised;
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::relay::{Attempt, Next};
 use gemini_relay_core::verdict::{Meaning, Outcome};
+use gemini_relay_core::watch::Watch;
 use gemini_relay_core::{Facts, KeyText, Surface, Time, headers, reading, redact};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use smallvec::SmallVec;
@@ -244,6 +246,8 @@ impl Exchange {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(_)) if start.is_empty() => return (Outcome::Broken, Came::Nothing),
                 None if start.is_empty() => return (Outcome::Empty, Came::Good(good)),
+                Some(Err(_)) if self.is_cut(&start) => return (Outcome::Broken, Came::Nothing),
+                None if self.is_cut(&start) => return (Outcome::Empty, Came::Good(good)),
                 Some(Err(_)) | None => {
                     let outcome = self.head(&start, true).unwrap_or(Outcome::Served);
                     return (outcome, Came::Good(good));
@@ -261,9 +265,25 @@ impl Exchange {
             start.extend_from_slice(piece.get(..room).unwrap_or_default());
             good.held.push(piece);
             if let Some(outcome) = self.head(&start, false) {
-                return (outcome, Came::Good(good));
+                let is_all = good.coming.size_hint().exact() == Some(0);
+                return if is_all && outcome.is_served() && self.is_cut(&start) {
+                    (Outcome::Empty, Came::Good(good))
+                } else {
+                    (outcome, Came::Good(good))
+                };
             }
         }
+    }
+
+    /// Whether a stream of which these are all bytes stopped before its end. As long as nothing of it was passed
+    /// on it may be asked for anew.
+    fn is_cut(&self, all: &[u8]) -> bool {
+        if !reading::must_end(&self.facts) || self.head(all, true).is_some_and(|o| !o.is_served()) {
+            return false;
+        }
+        let mut watch = Watch::stream();
+        watch.see(all);
+        !watch.ended()
     }
 
     fn head(&self, start: &[u8], ended: bool) -> Option<Outcome> {

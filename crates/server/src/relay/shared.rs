@@ -18,7 +18,7 @@ use gemini_relay_core::relay::{Attempt, Relay, RequestId, Step};
 use gemini_relay_core::{KeySpec, Time};
 use http::HeaderValue;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Notify, oneshot};
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) kick: Notify,
     /// Set when stopping begins: `/-/ready` says so.
     pub(crate) stopping: AtomicBool,
+    /// Requests whose answer is not all gone.
+    pub(crate) busy: AtomicUsize,
     /// Set when open requests are let go.
     pub(crate) cutting: AtomicBool,
     /// How often the idle connections were to be thrown away.
@@ -111,6 +113,7 @@ impl Shared {
             places: Places::new(config.max_connections),
             kick: Notify::new(),
             stopping: AtomicBool::new(false),
+            busy: AtomicUsize::new(0),
             cutting: AtomicBool::new(false),
             network: AtomicU64::new(0),
             jump: Jump::new(&clock),

@@ -40,7 +40,10 @@ pub enum Failure {
 impl Engine {
     /// The time has come to look again at a request that waits.
     pub fn turn(&mut self, handle: u32, now: Time) -> Said {
-        let Some(id) = self.exchange(handle).and_then(|exchange| exchange.id) else {
+        let Some(id) = self.exchange(handle).and_then(|exchange| {
+            exchange.heard = now;
+            exchange.id
+        }) else {
             return Said::Gone;
         };
         let ready = self.relay.ready(now);
@@ -91,6 +94,8 @@ impl Engine {
             headers.insert(reading::SERVER_TIMEOUT, left);
         }
         hop.mark(&mut headers);
+        exchange.region = region;
+        exchange.heard = now;
         exchange.start.clear();
         exchange.gone |= !exchange.is_kept;
         let url = format!("{upstream}{}", exchange.found.target);
@@ -98,7 +103,7 @@ impl Engine {
         Said::Send {
             url,
             headers,
-            region,
+            region: region.and_then(|at| self.config.regions.get(at).cloned()),
             patience,
         }
     }
@@ -108,8 +113,13 @@ impl Engine {
         let Some(exchange) = self.exchange(handle) else {
             return Said::Gone;
         };
+        exchange.heard = now;
         exchange.status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
         exchange.answer = said::headers(lines.lines());
+        if !((200..600).contains(&status) || status == 101 && exchange.upgrade) {
+            // No answer that the runtime would pass on.
+            return self.outcome(handle, &Outcome::Broken, Came::Nothing, now);
+        }
         if status >= 400 {
             return Said::ReadError;
         }
@@ -150,6 +160,7 @@ impl Engine {
         let Some(exchange) = self.exchange(handle) else {
             return Said::Gone;
         };
+        exchange.heard = now;
         let streams = exchange.facts.as_ref().is_some_and(|facts| facts.streams);
         let over = ended || broken;
         if exchange.start.is_empty() && piece.is_empty() {
@@ -169,10 +180,19 @@ impl Engine {
         exchange
             .start
             .extend_from_slice(piece.get(..room).unwrap_or_default());
+        // As long as nothing of a stream was passed on that stopped before its end, it may be asked for anew.
+        let is_cut = || {
+            let mut watch = Watch::stream();
+            watch.see(&exchange.start);
+            over && exchange.facts.as_ref().is_some_and(reading::must_end) && !watch.ended()
+        };
         let outcome = match head::look(&exchange.start, over) {
-            Head::Undecided if over => Outcome::Served,
-            Head::Undecided => return Said::Look,
-            Head::Fine => Outcome::Served,
+            Head::Undecided if !over => return Said::Look,
+            Head::Undecided | Head::Fine if is_cut() && broken => {
+                return self.outcome(handle, &Outcome::Broken, Came::Nothing, now);
+            }
+            Head::Undecided | Head::Fine if is_cut() => Outcome::Empty,
+            Head::Undecided | Head::Fine => Outcome::Served,
             Head::Error(error) => Outcome::Refused {
                 status: error.own_status(),
                 error,
@@ -220,11 +240,11 @@ impl Engine {
             return Said::Gone;
         };
         let can_repeat = !exchange.gone;
-        if can_repeat
-            && let Some(facts) = &exchange.facts
+        if let Some(facts) = &exchange.facts
             && matches!(outcome, Outcome::Refused { status: 400, .. })
             && judge(facts, outcome, now).meaning == Meaning::Location
             && self.go_elsewhere(handle, now)
+            && can_repeat
         {
             return self.send(handle, attempt, now);
         }
@@ -256,6 +276,7 @@ impl Engine {
     /// Passes a good answer on.
     fn pass(&mut self, handle: u32) -> Said {
         let idle = millis(self.config.idle_timeout);
+        self.let_go(handle);
         let Some((status, headers)) = self.good_head(handle) else {
             return Said::Gone;
         };
@@ -385,24 +406,29 @@ impl Engine {
         Said::HandOver { headers }
     }
 
-    /// Where to send from, while the place where this runs is not served.
-    fn region(&self, now: Time) -> Option<String> {
-        let (at, until) = self.egress?;
-        (until > now).then(|| self.config.regions.get(at).cloned())?
+    /// Where to send from, while the place where this runs is not served: a place among the regions.
+    fn region(&self, now: Time) -> Option<usize> {
+        self.egress
+            .filter(|(_, until)| *until > now)
+            .map(|(at, _)| at)
     }
 
-    /// Goes on from the next configured region, if there is one that this request has not tried.
+    /// Goes on from another region, if there is one that this request was not refused from: the one that others
+    /// found meanwhile, or else the first in order.
     fn go_elsewhere(&mut self, handle: u32, now: Time) -> bool {
         let count = self.config.regions.len();
-        let current = self.region(now).and(self.egress).map(|(at, _)| at);
+        let found = self.region(now);
         let Some(exchange) = self.exchange(handle) else {
             return false;
         };
-        if exchange.regions >= count {
-            return false;
+        exchange.refused_from.extend(exchange.region);
+        let untried = |at: &usize| !exchange.refused_from.contains(at);
+        if found.filter(untried).is_some() {
+            return true;
         }
-        exchange.regions += 1;
-        let next = current.map_or(0, |at| (at + 1) % count);
+        let Some(next) = (0..count).find(untried) else {
+            return false;
+        };
         self.egress = Some((next, now + REMEMBERED));
         let region = self.config.regions.get(next).cloned().unwrap_or_default();
         self.say("WARN", &format!("Google does not serve the place where this runs: requests go out from region={region} for an hour"), now);

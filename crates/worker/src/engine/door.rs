@@ -10,7 +10,7 @@ use gemini_relay_core::{ClientId, Surface, Time, headers, reading};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, HOST, UPGRADE, VARY,
+    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_LENGTH, CONTENT_TYPE, HOST, UPGRADE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -104,6 +104,9 @@ impl Engine {
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
         let scanned = reading::is_json(&headers, &found);
         let deadline = reading::server_timeout(&headers).map(|span| now + span);
+        let length: Option<usize> = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
         let origin = self.origin(&headers);
         self.door.drop_tokens(&mut headers);
         if let Some(target) = self.door.without_tokens(&found.target) {
@@ -131,7 +134,19 @@ impl Engine {
             ending: Ending::Cancelled,
         };
         let room = self.config.replay_total.saturating_sub(self.kept);
-        let limit = self.config.replay_limit.min(room);
+        // What is reserved is right once the body is here. Of a body that does not say its length it may be far too
+        // much, so such ones leave room for others.
+        let limit = match length {
+            Some(_) => self.config.replay_limit.min(room),
+            None => self.config.replay_limit.min(room / 2),
+        };
+        let reserved = match length {
+            Some(length) if length > limit => MOST_SHOWN.min(room),
+            Some(length) => length,
+            None if is_bodiless(&method) => 0,
+            None => limit,
+        };
+        self.kept += reserved;
         let handle = self.open(Box::new(Exchange {
             method,
             found,
@@ -142,13 +157,15 @@ impl Engine {
             facts: None,
             scanned,
             upgrade,
-            kept: 0,
+            kept: reserved,
             is_kept: true,
             gone: false,
             id: None,
             reported: Report::default(),
             used: Vec::new(),
-            regions: 0,
+            region: None,
+            refused_from: Vec::new(),
+            heard: now,
             status: StatusCode::OK,
             answer: HeaderMap::new(),
             start: Vec::new(),
@@ -260,6 +277,13 @@ fn names_the_client(headers: &mut HeaderMap) {
     for name in gone {
         headers.remove(name);
     }
+}
+
+fn is_bodiless(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE
+    )
 }
 
 /// What of a body is handed over to be looked into: copying it costs too.

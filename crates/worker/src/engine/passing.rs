@@ -27,8 +27,10 @@ impl Engine {
     /// A piece on its way.
     pub fn see(&mut self, handle: u32, piece: &[u8], now: Time) -> Shown {
         let Some(exchange) = self.exchange(handle) else {
-            return Shown::AsItIs;
+            // Nothing can be looked for in it any more.
+            return Shown::Instead(Vec::new());
         };
+        exchange.heard = now;
         exchange.record.first_byte.get_or_insert(now);
         exchange.record.sent += piece.len() as u64;
         let Some(passing) = &mut exchange.passing else {

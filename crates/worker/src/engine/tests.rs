@@ -303,17 +303,81 @@ fn another_region_is_tried_before_a_key_and_each_only_once() {
 fn bodies_have_a_limit_in_all_which_is_given_back() {
     let mut stand =
         Stand::new(r#","GEMINI_RELAY_REPLAY_TOTAL":"100KB","GEMINI_RELAY_REPLAY_LIMIT":"80KB""#);
-    let head = format!("POST\nhttps://relay.example{PATH}\ncontent-type:application/json\n");
-    let limit = |engine: &mut Engine| match engine.begin(&head, NOW) {
-        Said::Gather { limit, handle, .. } => (limit, handle),
+    let limit = |engine: &mut Engine, length: &str| {
+        let head =
+            format!("POST\nhttps://relay.example{PATH}\ncontent-type:application/json\n{length}");
+        match engine.begin(&head, NOW) {
+            Said::Gather { limit, handle, .. } => (limit, handle),
+            said => panic!("{said:?}"),
+        }
+    };
+    let engine = &mut stand.engine;
+    let (first, handle) = limit(engine, "content-length:60000\n");
+    let (second, other) = limit(engine, "content-length:40000\n");
+    assert_eq!((first, second), (80_000, 40_000), "reserved before it came");
+    engine.body(handle, b"", 60_000, true, NOW);
+    assert_eq!(limit(engine, "content-length:1\n").0, 0, "nothing is left");
+    engine.gone(handle, NOW);
+    engine.gone(other, NOW);
+    let (unsaid, handle) = limit(engine, "");
+    assert_eq!(
+        unsaid, 50_000,
+        "one that does not say its length leaves half"
+    );
+    engine.body(handle, b"", 100, true, NOW);
+    assert_eq!(limit(engine, "content-length:90000\n").0, 80_000);
+}
+
+#[test]
+fn a_body_is_let_go_once_its_answer_passes() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(PATH);
+    let before = stand.engine.kept;
+    assert!(before > 0);
+    stand
+        .engine
+        .answered(handle, 200, "content-type:text/event-stream\n", NOW);
+    let event = br#"{"candidates":[{"content":{"parts":[{"text":"x"}]}}]}"#;
+    let said = stand.engine.piece(handle, event, false, false, NOW);
+    assert!(matches!(said, Said::Pass { .. }), "{said:?}");
+    assert_eq!(stand.engine.kept, 0);
+}
+
+#[test]
+fn a_status_that_is_none_is_a_broken_connection() {
+    for status in [101, 150, 600, 999] {
+        let mut stand = Stand::new("");
+        let (handle, _) = stand.sent(PATH);
+        let mut said = stand.engine.answered(handle, status, "", NOW);
+        for _ in 0..20 {
+            said = match said {
+                Said::Wait(_) => stand.engine.turn(handle, NOW + Duration::from_secs(60)),
+                Said::Send { .. } => stand.engine.answered(handle, status, "", NOW),
+                said => {
+                    assert_eq!(answer(said).0.as_u16(), 502, "{status}");
+                    break;
+                }
+            };
+        }
+        assert!(stand.engine.exchanges.is_empty(), "{status}");
+    }
+}
+
+#[test]
+fn a_region_that_another_request_found_is_tried_before_giving_up() {
+    let nowhere = r#"{"error":{"code":400,"message":"User location is not supported for the API use.","status":"FAILED_PRECONDITION"}}"#;
+    let mut stand = Stand::new(r#","GEMINI_RELAY_EGRESS_REGION":"wnam weur""#);
+    let handles: Vec<u32> = (0..5).map(|_| stand.sent(PATH).0).collect();
+    let region = |said: &Said| match said {
+        Said::Send { region, .. } => region.clone(),
         said => panic!("{said:?}"),
     };
-    let (first, handle) = limit(&mut stand.engine);
-    stand.engine.body(handle, b"", 60_000, true, NOW);
-    let (second, _) = limit(&mut stand.engine);
-    stand.engine.gone(handle, NOW);
-    let (third, _) = limit(&mut stand.engine);
-    assert_eq!((first, second, third), (80_000, 40_000, 80_000));
+    // All were sent from here and all are refused; only the first region serves.
+    for handle in handles {
+        stand.engine.answered(handle, 400, "", NOW);
+        let said = stand.engine.error(handle, nowhere.into(), true, NOW);
+        assert_eq!(region(&said).as_deref(), Some("wnam"));
+    }
 }
 
 #[test]
@@ -341,7 +405,7 @@ fn a_request_whose_glue_was_lost_is_closed_after_hours() {
     stand
         .engine
         .begin("GET\nhttps://relay.example/-/ready\n", later);
-    assert_eq!((stand.engine.kept, stand.engine.free.len()), (0, 1));
+    assert_eq!((stand.engine.kept, stand.engine.exchanges.len()), (0, 0));
     assert!(stand.lines().contains("ending=cancelled"));
 }
 

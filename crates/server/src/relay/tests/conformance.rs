@@ -67,6 +67,8 @@ scenarios! {
     trouble::a_suspension_inside_a_stream_quotes_no_key: projects(2), &[];
     trouble::a_suspension_at_the_beginning_of_the_only_keys_stream_quotes_no_key: projects(1), IMPATIENT;
     trouble::a_stream_that_stops_short_is_cut: projects(2), &[];
+    trouble::a_short_stream_without_an_end_is_asked_for_once_more: projects(2), &[];
+    trouble::no_other_pages_may_read_an_answer_than_the_relays: projects(1), &[];
     trouble::a_reset_before_the_answer_is_tried_again: projects(2), &[];
     trouble::a_reset_after_an_unknown_post_is_not: projects(2), &[];
     trouble::a_reset_inside_a_stream_cuts_the_client: projects(2), &[];

@@ -34,6 +34,36 @@ pub(super) async fn an_error_inside_a_stream_is_passed_on_and_not_repeated(targe
     assert_eq!(target.received(), 1);
 }
 
+/// Nothing of it was passed on, so it is asked for again; what comes then is passed on, head and all, and cut.
+pub(super) async fn a_short_stream_without_an_end_is_asked_for_once_more(target: &Target) {
+    let short = Fault::Answer {
+        status: 200,
+        body: Some("data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"x\"}]}}]}".into()),
+        headers: [("content-type".to_owned(), "text/event-stream".to_owned())].into(),
+        gzip: false,
+    };
+    target.fault(1, short.clone());
+    let answer = Ask::events("hello").whole(&target.base_url).await.is(200);
+    assert_eq!(answer.header("x-gemini-relay-attempts"), "2");
+    target.fault(2, short);
+    let (answer, ended) = Ask::events("hello").to(&target.base_url).await.all().await;
+    assert!(!ended || target.runs_on == RunsOn::Workerd);
+    assert_eq!(answer.status, 200);
+    assert!(answer.text().contains("\"x\""), "{}", answer.text());
+}
+
+pub(super) async fn no_other_pages_may_read_an_answer_than_the_relays(target: &Target) {
+    let open = Fault::Answer {
+        status: 200,
+        body: Some("{}".into()),
+        headers: [("access-control-allow-origin".to_owned(), "*".to_owned())].into(),
+        gzip: false,
+    };
+    target.fault(1, open);
+    let answer = Ask::generate("hello").whole(&target.base_url).await.is(200);
+    assert_eq!(answer.header("access-control-allow-origin"), "");
+}
+
 pub(super) async fn a_suspension_inside_a_stream_quotes_no_key(target: &Target) {
     target.fault(1, in_stream("key_suspended", 1));
     let answer = Ask::events("hello").whole(&target.base_url).await.is(200);
