@@ -57,6 +57,13 @@ pub enum Refusal {
         /// When the next request is let through.
         back: Time,
     },
+    /// The attempts that a request may make were refused, and others are untried.
+    Attempts {
+        /// How many they were.
+        made: u32,
+        /// When to come again.
+        back: Time,
+    },
     /// Google cannot be reached.
     Unreachable,
     /// The connection broke, and the request may not be repeated.
@@ -112,6 +119,7 @@ impl Refusal {
             Self::NotAllowed { .. } => "model-not-allowed",
             Self::Overloaded { .. } => "overloaded",
             Self::EgressBan { .. } => "egress-ban",
+            Self::Attempts { .. } => "attempts",
             Self::Unreachable => "unreachable",
             Self::Broken => "connection-broken",
             Self::Silent => "first-byte-timeout",
@@ -167,6 +175,7 @@ impl Refusal {
             | Self::Tier { back, .. }
             | Self::Overloaded { back }
             | Self::EgressBan { back }
+            | Self::Attempts { back, .. }
             | Self::Crowded { back } => Some(*back),
             Self::AllDead { back, .. } => *back,
             _ => None,
@@ -177,9 +186,10 @@ impl Refusal {
     #[must_use]
     pub const fn status(&self) -> (u16, &'static str) {
         match self {
-            Self::Quota { .. } | Self::Tier { .. } | Self::Crowded { .. } => {
-                (429, "RESOURCE_EXHAUSTED")
-            }
+            Self::Quota { .. }
+            | Self::Tier { .. }
+            | Self::Attempts { .. }
+            | Self::Crowded { .. } => (429, "RESOURCE_EXHAUSTED"),
             Self::AllDead { .. }
             | Self::Overloaded { .. }
             | Self::EgressBan { .. }
@@ -217,6 +227,9 @@ impl Refusal {
             Self::Overloaded { .. } => format!("The model is overloaded. Please try again later.{retry}"),
             Self::EgressBan { .. } => format!(
                 "Google refuses this relay's network address for a while (\"automated queries\"); its keys are not the reason.{retry}"
+            ),
+            Self::Attempts { made, .. } => format!(
+                "gemini-relay tried {made} keys, as many as a request may (--attempts), and was refused by each. Others are untried.{retry}"
             ),
             Self::Unreachable => {
                 "gemini-relay cannot reach Google: check the relay's network, proxy and --upstream. Please try again later.".into()
@@ -258,7 +271,7 @@ impl Refusal {
         }) = self
         else {
             return match self {
-                Self::Crowded { .. } => retry.into_iter().collect(),
+                Self::Crowded { .. } | Self::Attempts { .. } => retry.into_iter().collect(),
                 _ => Vec::new(),
             };
         };
@@ -291,7 +304,9 @@ impl Refusal {
     const fn interactions_code(&self) -> &'static str {
         match self {
             Self::Quota { day: true, .. } | Self::Tier { .. } => "quota_exceeded",
-            Self::Quota { .. } | Self::Crowded { .. } => "rate_limit_exceeded",
+            Self::Quota { .. } | Self::Attempts { .. } | Self::Crowded { .. } => {
+                "rate_limit_exceeded"
+            }
             Self::Unauthorized => "authentication",
             Self::Forbidden(_) => "permission_denied",
             Self::NotFound => "not_found",

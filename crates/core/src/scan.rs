@@ -47,6 +47,9 @@ pub struct Scanner {
     role_next: bool,
     type_next: bool,
     turns: Turns,
+    /// Bytes of long strings, which cost next to nothing, and containers, which cost most.
+    cheap: u64,
+    opened: u64,
 }
 
 /// Which member of the top-level object the scanner is in.
@@ -106,6 +109,8 @@ impl Default for Scanner {
             role_next: false,
             type_next: false,
             turns: Turns::default(),
+            cheap: 0,
+            opened: 0,
         }
     }
 }
@@ -189,6 +194,18 @@ impl Scanner {
         found
     }
 
+    /// What makes up the cost of reading: bytes inside long strings, and arrays and objects.
+    #[must_use]
+    pub const fn read(&self) -> (u64, u64) {
+        (self.cheap, self.opened)
+    }
+
+    /// Whether the scan is over: the body was, or it is not JSON.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.place == Place::Done
+    }
+
     fn string_begins(&mut self) {
         let key = self.place == Place::Key;
         self.wanted = self.wants_string(key);
@@ -264,6 +281,7 @@ impl Scanner {
             self.turn_begins();
         }
         self.depth += 1;
+        self.opened += 1;
         let bit = 1 << (self.depth % 64);
         if let Some(objects) = self.objects.get_mut(self.depth / 64) {
             *objects = *objects & !bit | if object { bit } else { 0 };
@@ -318,6 +336,7 @@ impl Scanner {
             *unhashed = to;
         }
         self.string_length += length as u64;
+        self.cheap += length as u64;
     }
 
     /// A key at the depth that matters, whichever it was.

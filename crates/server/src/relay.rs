@@ -18,7 +18,7 @@ mod places;
 mod record;
 mod service;
 mod shared;
-mod stop;
+pub(crate) mod stop;
 #[cfg(test)]
 mod tests;
 mod tunnel;

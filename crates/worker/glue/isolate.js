@@ -48,22 +48,20 @@ class Shared {
     this.hasKeys = false;
     this.flushing = false;
     this.last = "";
+    this.found = null;
   }
 
   async readKeys(env) {
-    try {
-      const found = await findKeys(env);
-      if (found !== this.last) {
-        this.last = found;
-        this.engine.keys(found, Date.now());
-      }
-      this.hasKeys = true;
-    } catch (error) {
-      // What was read before still holds; the next request but a few tries again.
-      this.readAt = Date.now() - KEYS_EVERY + 5000;
-      if (!this.hasKeys) this.ready = null;
-      console.error(`keys cannot be read: ${error.name}`);
+    const found = await findKeys(env, this.found);
+    const text = JSON.stringify({ ...found, listedAt: undefined });
+    if (text !== this.last) {
+      this.last = text;
+      this.engine.keys(text, Date.now());
     }
+    this.hasKeys = true;
+    // What was read before still holds, and is soon asked for again.
+    if (found.lost) this.readAt = Date.now() - KEYS_EVERY + 5000;
+    else this.found = found;
   }
 
   // A failure inside the relay. One of the engine itself leaves its memory not to be trusted any more.
@@ -126,24 +124,41 @@ export function variables(env) {
   return JSON.stringify(found);
 }
 
-// The keys, wherever they are: one list, or an entry each, and a secret. Bytes, since some editors write UTF-16.
-export async function findKeys(env) {
+// The keys, wherever they are: one list, or an entry each, and a secret, which needs no KV. Bytes, since some
+// editors write UTF-16. `before` is what was found the last time.
+export async function findKeys(env, before) {
+  const found = { config: null, entries: [], more: false, lost: false, secret: env.GEMINI_API_KEYS ?? null };
+  try {
+    if (env.KV) await within(lookInto(env.KV, found, before), KV_PATIENCE);
+  } catch {
+    found.lost = true;
+  }
+  return found;
+}
+
+async function lookInto(kv, found, before) {
+  found.lost = true;
   const read = async (name) => {
-    const bytes = await env.KV.get(name, "arrayBuffer");
+    const bytes = await kv.get(name, "arrayBuffer");
     return bytes === null ? null : as_text(new Uint8Array(bytes));
   };
-  const config = env.KV ? await read("GEMINI_API_KEYS_CONFIG") : null;
-  const entries = [];
-  let more = false;
-  if (config === null && env.KV) {
-    const { keys, list_complete } = await env.KV.list({ limit: MOST_ENTRIES });
-    more = !list_complete;
-    const values = await Promise.all(keys.map(({ name }) => read(name)));
-    keys.forEach(({ name }, at) => {
-      if (values[at] !== null) entries.push([name, values[at]]);
-    });
+  found.config = await read("GEMINI_API_KEYS_CONFIG");
+  if (found.config === null) {
+    // A list of entries is one of a thousand a day: where there are none it is seldom asked for.
+    const every = before?.entries.length > 0 ? LIST_EVERY : LIST_SELDOM;
+    found.listedAt = before?.listedAt ?? -Infinity;
+    if (Date.now() - found.listedAt < every) {
+      found.entries = before.entries;
+      found.more = before.more;
+    } else {
+      const { keys, list_complete } = await kv.list({ limit: MOST_ENTRIES });
+      const values = await Promise.all(keys.map(({ name }) => read(name)));
+      found.entries = keys.map(({ name }, at) => [name, values[at]]).filter(([, value]) => value !== null);
+      found.more = !list_complete;
+      found.listedAt = Date.now();
+    }
   }
-  return JSON.stringify({ config, entries, more, secret: env.GEMINI_API_KEYS ?? null });
+  found.lost = false;
 }
 
 // KV shows a change after up to a minute; two in all were promised.
@@ -156,5 +171,13 @@ export const KEYS_PATIENCE = 1000;
 // Each is a request of its own, and a request may make fifty.
 const MOST_ENTRIES = 40;
 
-const FLUSH_AFTER = 1000;
+// Entries of a key each are listed so often, and where there were none so seldom.
+const LIST_EVERY = 100_000;
+const LIST_SELDOM = 1_800_000;
+
+// KV that does not answer is done without.
+const KV_PATIENCE = 5000;
+
+// What was learned goes with the next request's question; where there is none in this time, by itself.
+const FLUSH_AFTER = 5000;
 const MANY = 8;

@@ -11,6 +11,7 @@ export class PoolObject extends DurableObject {
     this.sql = ctx.storage.sql;
     this.saving = false;
     this.last = "";
+    this.found = null;
     ctx.blockConcurrencyWhile(async () => {
       this.sql.exec("CREATE TABLE IF NOT EXISTS known (id TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID");
       const [high, low] = crypto.getRandomValues(new Uint32Array(2));
@@ -40,30 +41,39 @@ export class PoolObject extends DurableObject {
 
   async alarm() {
     this.saving = false;
-    this.ctx.storage.transactionSync(() => {
-      for (const [id, text] of JSON.parse(this.pool.save(Date.now()))) {
-        if (text === "") this.sql.exec("DELETE FROM known WHERE id = ?", id);
-        else this.sql.exec("INSERT OR REPLACE INTO known (id, text) VALUES (?, ?)", id, text);
-      }
-    });
+    const rows = this.pool.save(Date.now());
+    try {
+      this.ctx.storage.transactionSync(() => {
+        for (const [id, text] of JSON.parse(rows)) {
+          if (text === "") this.sql.exec("DELETE FROM known WHERE id = ?", id);
+          else this.sql.exec("INSERT OR REPLACE INTO known (id, text) VALUES (?, ?)", id, text);
+        }
+      });
+    } catch (error) {
+      // As when a day's rows are used up. The next call tries again.
+      this.pool.unsaved(rows);
+      console.error(`what was learned cannot be written down: ${error.name}`);
+    }
   }
 
   saveSoon() {
     if (this.saving || !this.pool.dirty()) return;
     this.saving = true;
-    this.ctx.waitUntil(this.ctx.storage.setAlarm(Date.now() + SAVE_AFTER));
+    const set = this.ctx.storage.setAlarm(Date.now() + SAVE_AFTER).catch((error) => {
+      this.saving = false;
+      console.error(`no alarm can be set: ${error.name}`);
+    });
+    this.ctx.waitUntil(set);
   }
 
   async readKeys() {
     this.readAt = Date.now();
-    try {
-      const found = await findKeys(this.env);
-      if (found === this.last) return;
-      this.last = found;
-      this.pool.keys(found, Date.now());
-    } catch (error) {
-      console.error(`keys cannot be read: ${error.name}`);
-    }
+    const found = await findKeys(this.env, this.found);
+    if (!found.lost) this.found = found;
+    const text = JSON.stringify({ ...found, listedAt: undefined });
+    if (text === this.last) return;
+    this.last = text;
+    this.pool.keys(text, Date.now());
   }
 }
 

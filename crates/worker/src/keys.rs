@@ -5,7 +5,7 @@
 //! secret `GEMINI_API_KEYS`. They add up, as they do natively. A list that cannot be read is said in
 //! the log, without a word of it, and the others are used.
 
-use gemini_relay_core::keylist::{self, KeyList};
+use gemini_relay_core::keylist::{self, KeyList, KeyListError};
 use gemini_relay_core::{KeySpec, KeyText};
 use serde_json::Value;
 
@@ -13,18 +13,34 @@ use serde_json::Value;
 pub(crate) struct Keys {
     pub(crate) keys: Vec<KeySpec>,
     pub(crate) problems: Vec<String>,
+    /// Whether some of what there is could not be read.
+    partial: bool,
+}
+
+impl Keys {
+    /// Whether these take the place of those that were known: what cannot be read takes no key away.
+    pub(crate) fn replaces(&self, known: bool) -> bool {
+        !(self.keys.is_empty() || known && self.partial)
+    }
 }
 
 /// Reads what the glue found: `{"config": TEXT, "secret": TEXT, "entries": [[NAME, TEXT], …],
-/// "more": whether there are more entries than these}`.
+/// "more": whether there are more entries than these, "lost": whether KV could not be asked}`.
 pub(crate) fn read(found: &str) -> Keys {
     let found: Value = serde_json::from_str(found).unwrap_or_default();
     let mut problems = Vec::new();
     let mut lists: Vec<KeyList> = Vec::new();
+    let mut partial = found.get("lost") == Some(&Value::Bool(true));
+    if partial {
+        problems.push("KV cannot be read".into());
+    }
     if let Some(text) = found.get("config").and_then(Value::as_str) {
         match keylist::parse(text.as_bytes()) {
             Ok(list) => lists.push(list),
-            Err(error) => problems.push(format!("KV, GEMINI_API_KEYS_CONFIG: {error}")),
+            Err(error) => {
+                partial = true;
+                problems.push(format!("KV, GEMINI_API_KEYS_CONFIG: {error}"));
+            }
         }
     }
     for entry in found
@@ -36,9 +52,14 @@ pub(crate) fn read(found: &str) -> Keys {
         if let (Some(name), Some(text)) = (
             entry.get(0).and_then(Value::as_str),
             entry.get(1).and_then(Value::as_str),
-        ) && let Some(list) = entry_list(name, text)
-        {
-            lists.push(list);
+        ) {
+            match entry_list(name, text) {
+                Ok(list) => lists.extend(list),
+                Err(error) => {
+                    partial = true;
+                    problems.push(format!("a KV entry: {error}"));
+                }
+            }
         }
     }
     if found.get("more") == Some(&Value::Bool(true)) {
@@ -49,7 +70,10 @@ pub(crate) fn read(found: &str) -> Keys {
     if let Some(text) = found.get("secret").and_then(Value::as_str) {
         match keylist::parse_variable(text) {
             Ok(list) => lists.push(list),
-            Err(error) => problems.push(format!("secret GEMINI_API_KEYS: {error}")),
+            Err(error) => {
+                partial = true;
+                problems.push(format!("secret GEMINI_API_KEYS: {error}"));
+            }
         }
     }
     let keys = keylist::merge(lists).keys;
@@ -58,24 +82,30 @@ pub(crate) fn read(found: &str) -> Keys {
             "there are no keys: put a list of them into KV as GEMINI_API_KEYS_CONFIG (npx wrangler kv key put --binding KV GEMINI_API_KEYS_CONFIG --path gemini-keys.json --remote)".into(),
         );
     }
-    Keys { keys, problems }
+    Keys {
+        keys,
+        problems,
+        partial,
+    }
 }
 
 /// One entry of a bulk put; what is no key is something else's.
-fn entry_list(name: &str, text: &str) -> Option<KeyList> {
+fn entry_list(name: &str, text: &str) -> Result<Option<KeyList>, KeyListError> {
     let text = text.trim();
     if text.starts_with(['{', '[']) {
-        return keylist::parse(text.as_bytes()).ok();
+        return keylist::parse(text.as_bytes()).map(Some);
     }
     // The original Worker kept its place in the rotation there: a number, which is no key.
     if text.len() < SHORTEST || text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+        return Ok(None);
     }
-    KeyText::new(text).ok()?;
+    if KeyText::new(text).is_err() {
+        return Ok(None);
+    }
     let entry = serde_json::json!([{"label": name, "value": text}]).to_string();
     keylist::parse(entry.as_bytes())
         .or_else(|_| keylist::parse(text.as_bytes()))
-        .ok()
+        .map(Some)
 }
 
 /// Shorter than any key there is.

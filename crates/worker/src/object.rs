@@ -78,9 +78,7 @@ impl PoolObject {
             let value: Value = serde_json::from_str(text).unwrap_or_default();
             if id == TURNS {
                 self.kept_turns = value;
-            } else if let Some(event) =
-                wire::read_event(&value).filter(|event| end(event).is_none_or(|end| end > now))
-            {
+            } else if let Some(event) = wire::read_event(&value).filter(|event| end(event) > now) {
                 self.kept.push(event);
             } else {
                 self.rows.insert(id.to_owned(), String::new());
@@ -90,10 +88,11 @@ impl PoolObject {
 
     /// Takes a list of keys, as the glue found it. What is wrong with it is said by the isolates.
     pub fn keys(&mut self, found: &str, now: Time) {
-        let keys = crate::keys::read(found).keys;
-        if keys.is_empty() {
+        let found = crate::keys::read(found);
+        if !found.replaces(self.has_keys) {
             return;
         }
+        let keys = found.keys;
         let turns = if self.has_keys {
             self.relay.turns()
         } else {
@@ -102,7 +101,10 @@ impl PoolObject {
         self.relay.reload(&keys, now);
         self.has_keys = true;
         for event in std::mem::take(&mut self.kept) {
-            self.learn(event, now);
+            // It is written down already.
+            let id = wire::subject_of(&event);
+            self.ends.insert(id, end(&event));
+            self.relay.apply(&event, now);
         }
         self.relay.restore_turns(&turns, now);
         self.rows.remove(TURNS);
@@ -156,6 +158,18 @@ impl PoolObject {
         json!(rows.into_iter().collect::<Vec<_>>()).to_string()
     }
 
+    /// Rows that could not be written: they will be, unless there is newer news of the same.
+    pub fn unsaved(&mut self, rows: &str) {
+        let rows: Vec<(String, String)> = serde_json::from_str(rows).unwrap_or_default();
+        for (id, text) in rows {
+            if id == TURNS {
+                self.turns_taken = true;
+            } else {
+                self.rows.entry(id).or_insert(text);
+            }
+        }
+    }
+
     fn learn_all(&mut self, report: Report, now: Time) {
         for event in report.events {
             self.learn(event, now);
@@ -168,10 +182,7 @@ impl PoolObject {
     fn learn(&mut self, event: Event, now: Time) {
         self.relay.apply(&event, now);
         let id = wire::subject_of(&event);
-        match end(&event) {
-            Some(end) => self.ends.insert(id.clone(), end),
-            None => self.ends.remove(&id),
-        };
+        self.ends.insert(id.clone(), end(&event));
         self.rows.insert(id, wire::event_json(&event).to_string());
         self.sequence += 1;
         self.news.push_back(event);
@@ -188,11 +199,12 @@ impl PoolObject {
 }
 
 /// When nobody will need to know of it any more.
-fn end(event: &Event) -> Option<Time> {
+fn end(event: &Event) -> Time {
     match &event.change {
-        Change::Blocked(_, block) => block.strikes.is_none().then_some(block.until + PAST),
-        Change::Cleared(_, block) => Some(block.until.max(event.stamp.at) + PAST),
-        Change::CarrierLearned(..) | Change::ModelNamed(..) => None,
+        Change::Blocked(_, block) if block.strikes.is_some() => block.until + FORGOTTEN,
+        Change::Blocked(_, block) => block.until + PAST,
+        Change::Cleared(_, block) => block.until.max(event.stamp.at) + PAST,
+        Change::CarrierLearned(..) | Change::ModelNamed(..) => event.stamp.at + FORGOTTEN,
     }
 }
 
@@ -204,6 +216,10 @@ const MOST_NEWS: usize = 2048;
 
 /// Late news of what ended an hour ago are of no use.
 const PAST: Duration = Duration::from_secs(3600);
+
+/// What has no end of its own is learned anew after this, at the cost of an attempt; keys and models that nobody
+/// uses any more are gone by then.
+const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
 
 /// The row of whose turn it is.
 const TURNS: &str = "turns";

@@ -205,6 +205,11 @@ impl Pool {
     pub fn save(&mut self, now: f64) -> String {
         self.0.save(at(now))
     }
+
+    /// See [`PoolObject::unsaved`].
+    pub fn unsaved(&mut self, rows: &str) {
+        self.0.unsaved(rows);
+    }
 }
 
 /// The text of a list of keys, whichever way it was saved.

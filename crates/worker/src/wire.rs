@@ -124,9 +124,12 @@ pub fn reply<'a>(cursor: Cursor, plan: &[KeyId], news: impl Iterator<Item = &'a 
     out
 }
 
+/// Where the object is, whom to ask, and what is new since the cursor of the question.
+pub type Reply = (Cursor, Vec<KeyId>, Vec<Event>);
+
 /// Reads what [`reply`] wrote.
 #[must_use]
-pub fn read_reply(text: &str) -> Option<(Cursor, Vec<KeyId>, Vec<Event>)> {
+pub fn read_reply(text: &str) -> Option<Reply> {
     let (line, rest) = text.split_once('\n')?;
     let mut words = line.split(' ');
     let cursor = Cursor {

@@ -4,7 +4,7 @@ use super::{Relay, RequestId};
 use crate::block::{Block, Reason};
 use crate::google_error::Violation;
 use crate::refusal::Refusal;
-use crate::ring::RingId;
+use crate::ring::{RingId, Want};
 use crate::time::Time;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,26 +12,21 @@ use std::time::Duration;
 impl Relay {
     /// The answer when nobody is left.
     pub(super) fn dry(&mut self, id: RequestId, ring: RingId, now: Time) -> Refusal {
+        let untried = self.untried(id, ring, now);
         let back = self.pool.first_back(ring);
         let trial = self.pool.first_trial(ring);
         let Some(request) = self.get_mut(id) else {
             return Refusal::Stopping;
         };
         let model = request.facts.model.as_deref().map(str::to_owned);
-        let last = request.last_violation.clone();
-        if let Some((back, block)) = back {
-            return quota_refusal(block, model, back);
-        }
-        if let Some((violation, reason)) = last
-            && reason != Reason::Tier
-        {
-            // Out of attempts while others have room: the next request is served.
-            return Refusal::Quota {
-                violation,
-                model,
-                day: reason == Reason::QuotaDay,
+        if untried {
+            return Refusal::Attempts {
+                made: request.attempts,
                 back: now + Duration::from_secs(1),
             };
+        }
+        if let Some((back, block)) = back {
+            return quota_refusal(block, model, back);
         }
         match trial {
             Some((back, Some(block))) if block.reason == Reason::Tier => Refusal::Tier {
@@ -55,6 +50,27 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// Whether the limit of attempts alone keeps this request from another key: the next one goes on there.
+    fn untried(&mut self, id: RequestId, ring: RingId, now: Time) -> bool {
+        let limit = self.settings.attempts;
+        let request = self
+            .requests
+            .get(id.at as usize)
+            .and_then(|slot| slot.request.as_ref());
+        let Some(request) = request.filter(|request| {
+            request.attempts > 0 && limit.is_some_and(|limit| request.attempts >= limit)
+        }) else {
+            return false;
+        };
+        let want = Want {
+            tried_keys: &request.tried_keys,
+            tried_projects: &request.tried_projects,
+            replayable: true,
+            prefer: None,
+        };
+        self.pool.has_candidate(ring, &want, now)
     }
 
     /// The answer to a request whose body is gone: another key may have room, but only for the client's

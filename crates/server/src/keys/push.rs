@@ -4,6 +4,7 @@
 //! reads it from a file, since arguments are seen by everybody on the machine; the file is its owner's alone
 //! and is gone afterwards, whatever happened.
 
+use crate::relay::stop;
 use gemini_relay_core::KeySpec;
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
@@ -13,13 +14,15 @@ use std::process::{Command, Stdio};
 
 /// Sends them; `folder` has the Worker's `wrangler.toml`. An error is a sentence for a person.
 pub(crate) fn push(keys: &[KeySpec], folder: &Path) -> Result<(), String> {
-    let folder = folder
-        .canonicalize()
+    // Not the canonical path: on Windows npx.cmd does not start in one.
+    let folder = std::path::absolute(folder)
         .ok()
         .filter(|folder| folder.join("wrangler.toml").is_file())
         .ok_or("--worker: there is no wrangler.toml in that folder; name the one that the Worker was deployed from")?;
-    let list = ForAMoment::write(&folder, &list(keys))
-        .map_err(|error| format!("the list cannot be written beside wrangler.toml: {error}"))?;
+    let list = ForAMoment::write(&std::env::temp_dir(), &list(keys))
+        .map_err(|error| format!("the list cannot be written to a file of its own: {error}"))?;
+    // From here on a signal ends wrangler, and this goes on to remove the file.
+    stop::leave_to_children().map_err(|error| format!("signals cannot be waited for: {error}"))?;
     let status = Command::new(NPX)
         .args(["--yes", "wrangler", "kv", "key", "put", "--binding", "KV"])
         .args(["GEMINI_API_KEYS_CONFIG", "--path"])

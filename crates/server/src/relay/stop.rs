@@ -1,5 +1,22 @@
 //! Being told to stop, and how systems say it.
 
+/// From here on a signal does not end this process: whom it waits for has got it too.
+pub(crate) fn leave_to_children() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut asked = Asked::new();
+        // To be looked at once is enough: what a system does by itself is switched off for good.
+        tokio::select! {
+            biased;
+            () = asked.next() => {}
+            () = std::future::ready(()) => {}
+        }
+    });
+    Ok(())
+}
+
 /// Returns each time the operator asks to stop.
 pub(crate) struct Asked {
     #[cfg(unix)]

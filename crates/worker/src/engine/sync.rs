@@ -4,12 +4,26 @@ use super::{Engine, Said};
 use crate::wire::{self, Report};
 use gemini_relay_core::Time;
 use gemini_relay_core::event::{Change, Subject};
+use std::time::Duration;
 
 impl Engine {
     /// The object's answer, or an empty text where none came in time: then the request goes on with what
     /// is known.
     pub fn planned(&mut self, handle: u32, reply: &str, now: Time) -> Said {
         let reply = wire::read_reply(reply);
+        if reply.is_some() {
+            self.silences = 0;
+        } else {
+            self.silences += 1;
+            if self.silences >= SILENT {
+                self.away = now + AWAY;
+            }
+        }
+        self.go(handle, reply, now)
+    }
+
+    /// Goes on with the object's answer, or without one.
+    pub(super) fn go(&mut self, handle: u32, reply: Option<wire::Reply>, now: Time) -> Said {
         let Some(exchange) = self.exchange(handle) else {
             return Said::Gone;
         };
@@ -145,6 +159,10 @@ impl Engine {
         }
     }
 }
+
+/// An object that did not answer so often in a row is not asked for a while: each ask costs a client a second.
+const SILENT: u32 = 3;
+const AWAY: Duration = Duration::from_secs(10);
 
 /// More than a pool of a thousand keys has to say at once.
 const MOST_UNREPORTED: usize = 2048;

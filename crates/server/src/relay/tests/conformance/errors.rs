@@ -72,6 +72,8 @@ pub(super) async fn a_request_walks_no_further_than_it_may(target: &Target) {
     target.fault(5, Fault::Error("quota_minute".into()));
     let answer = Ask::generate("hello").whole(&target.base_url).await.is(429);
     assert_eq!(answer.header("x-gemini-relay-attempts"), "2");
+    assert_eq!(answer.header("x-gemini-relay-reason"), "attempts");
+    assert_eq!(answer.header("retry-after"), "1", "others are untried");
     assert_eq!(target.received(), 2);
 }
 
