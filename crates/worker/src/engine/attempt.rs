@@ -138,11 +138,7 @@ impl Engine {
         if status != 200 || !reading::is_looked_at(facts) {
             return self.outcome(handle, &Outcome::Served, Came::Good, now);
         }
-        let length = exchange
-            .answer
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if !facts.streams && length.is_some_and(|length| length <= SMALL) {
+        if !facts.streams && length(&exchange.answer).is_some_and(|length| length <= SMALL) {
             return Said::ReadWhole;
         }
         Said::Look
@@ -181,10 +177,11 @@ impl Engine {
             .start
             .extend_from_slice(piece.get(..room).unwrap_or_default());
         // As long as nothing of a stream was passed on that stopped before its end, it may be asked for anew.
+        let is_all = over || length(&exchange.answer) == Some(exchange.start.len());
         let is_cut = || {
             let mut watch = Watch::stream();
             watch.see(&exchange.start);
-            over && exchange.facts.as_ref().is_some_and(reading::must_end) && !watch.ended()
+            is_all && exchange.facts.as_ref().is_some_and(reading::must_end) && !watch.ended()
         };
         let outcome = match head::look(&exchange.start, over) {
             Head::Undecided if !over => return Said::Look,
@@ -434,6 +431,10 @@ impl Engine {
         self.say("WARN", &format!("Google does not serve the place where this runs: requests go out from region={region} for an hour"), now);
         true
     }
+}
+
+fn length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn text(body: &[u8]) -> String {
