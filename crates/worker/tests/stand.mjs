@@ -1,12 +1,15 @@
 // A Worker to test on workerd, and a Google of the test's own behind it.
 
+import assert from "node:assert/strict";
 import { Log, LogLevel, Miniflare } from "miniflare";
-import { createServer } from "node:http";
+import { createServer, request as send } from "node:http";
+import { connect } from "node:net";
 import path from "node:path";
 import { worker } from "./workerd.mjs";
 
 export const MODEL = "gemini-2.5-flash";
 export const CALL = `/v1beta/models/${MODEL}:generateContent`;
+export const STREAM = CALL.replace(":generateContent", ":streamGenerateContent?alt=sse");
 export const HELLO = JSON.stringify({ contents: [{ role: "user", parts: [{ text: "hello" }] }] });
 
 // What every key of these tests begins with: it must be found in nothing that comes out.
@@ -20,8 +23,8 @@ export const served = {
   usageMetadata: { promptTokenCount: 1, candidatesTokenCount: 1, totalTokenCount: 2 },
 };
 
-// `google(key, request, body)` gives `[status, JSON]`, or nothing for an answer as it should be. With `keep`, a folder,
-// what is stored outlasts a restart.
+// `google(key, request, body)` gives `[status, JSON]`, or a function that answers by itself, or nothing for an answer as
+// it should be. With `keep`, a folder, what is stored outlasts a restart.
 export async function stand({ google = () => undefined, bindings = {}, kv, upgrade, keep } = {}) {
   const asked = [];
   const server = createServer((request, response) => {
@@ -30,8 +33,12 @@ export async function stand({ google = () => undefined, bindings = {}, kv, upgra
     request.on("end", () => {
       const body = Buffer.concat(pieces);
       const shown = request.headers["x-goog-api-key"];
-      asked.push({ key: shown, url: request.url, headers: request.headers, length: body.length });
-      const [status, answer] = google(shown, request, body) ?? [200, served];
+      const one = { key: shown, url: request.url, headers: request.headers, length: body.length, body, letGo: false };
+      asked.push(one);
+      response.on("close", () => (one.letGo = !response.writableFinished));
+      const said = google(shown, request, body) ?? [200, served];
+      if (typeof said === "function") return said(response);
+      const [status, answer] = said;
       const text = JSON.stringify(answer);
       response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });
       response.end(text);
@@ -81,6 +88,84 @@ export async function stand({ google = () => undefined, bindings = {}, kv, upgra
   };
 }
 
+// The test that has a stand, and looks afterwards whether a key was logged.
+export async function on(options, act) {
+  const one = await stand(options);
+  try {
+    await act(one);
+    const { lines } = await one.look();
+    assert.ok(!lines.join("\n").includes(CANARY), "a key was logged");
+  } finally {
+    await one.stop();
+  }
+}
+
+// Looks until it holds.
+export async function until(holds, what = "it") {
+  const begun = Date.now();
+  while (!(await holds())) {
+    assert.ok(Date.now() - begun < 20_000, `${what}: not in time`);
+    await pause(10);
+  }
+}
+
+export const pause = (millis) => new Promise((resolve) => setTimeout(resolve, millis));
+
+// What becomes of a request, to the last byte or to the cut: `fetch` would not say how long it took to break.
+export function outcome(base, { path: target = CALL, body = HELLO, headers = {}, limit = 10_000, act } = {}) {
+  const begun = Date.now();
+  return new Promise((resolve) => {
+    let answer = null;
+    let text = "";
+    const done = (ending) => {
+      clearTimeout(timer);
+      const { statusCode: status = null, headers = {} } = answer ?? {};
+      resolve({ ending, status, headers, text, took: Date.now() - begun });
+    };
+    const { hostname, port } = new URL(base);
+    const length = Buffer.byteLength(body);
+    const options = { hostname, port, path: target, method: "POST", agent: false };
+    const asking = send({ ...options, headers: { "content-type": "application/json", "content-length": length, ...headers } });
+    const timer = setTimeout(() => (done("hung"), asking.destroy()), limit);
+    asking.on("response", (came) => {
+      answer = came;
+      came.setEncoding("utf8").on("data", (piece) => (text += piece));
+      came.on("end", () => done("whole")).on("error", () => done("cut"));
+    });
+    asking.on("error", () => done("cut"));
+    if (act) act(asking, body);
+    else asking.end(body);
+  });
+}
+
+// A client that sends all of `body` or only `sent` bytes of it, and goes away: `how` is "fin", what a closed program
+// does, or "rst". With `after`, that happens when so much time has passed; else once something came.
+export function hangUp(base, { path: target = CALL, body = HELLO, sent = body.length, how, after, headers = "" }) {
+  const { hostname, port } = new URL(base);
+  return new Promise((resolve) => {
+    const socket = connect(Number(port), hostname);
+    const leave = () => (how === "rst" ? socket.resetAndDestroy() : socket.destroy());
+    socket.on("error", () => {}).on("close", resolve);
+    if (after === undefined) socket.once("data", leave);
+    else socket.resume();
+    socket.on("connect", () => {
+      const head = `POST ${target} HTTP/1.1\r\nhost: relay.example\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n${headers}\r\n`;
+      socket.write(head + body.slice(0, sent));
+      if (after !== undefined) setTimeout(leave, after);
+    });
+  });
+}
+
+// A stream that says something every so often, until somebody stops it.
+export const drip = (every = 100) => async (response) => {
+  response.writeHead(200, { "content-type": "text/event-stream" });
+  for (let at = 0; at < 200 && !response.destroyed; at += 1) {
+    response.write(`data: {"candidates":[{"index":${at}}]}\r\n\r\n`);
+    await pause(every);
+  }
+  response.end();
+};
+
 // Runs `count` times, so many at once.
 export async function crowd(count, atOnce, act) {
   let next = 0;
@@ -113,4 +198,21 @@ export const quota = (seconds) => [
       ],
     },
   },
+];
+
+export const dead = [
+  400,
+  {
+    error: {
+      code: 400,
+      message: "API key not valid. Please pass a valid API key.",
+      status: "INVALID_ARGUMENT",
+      details: [{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: "API_KEY_INVALID", domain: "googleapis.com" }],
+    },
+  },
+];
+
+export const nowhere = [
+  400,
+  { error: { code: 400, message: "User location is not supported for the API use.", status: "FAILED_PRECONDITION" } },
 ];

@@ -6,18 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { CANARY, crowd, key, keyList, quota, stand } from "./stand.mjs";
-
-async function on(options, act) {
-  const one = await stand(options);
-  try {
-    await act(one);
-    const { lines } = await one.look();
-    assert.ok(!lines.join("\n").includes(CANARY), "a key was logged");
-  } finally {
-    await one.stop();
-  }
-}
+import { CANARY, crowd, dead, key, keyList, nowhere, on, quota, until } from "./stand.mjs";
 
 test("ten thousand requests are shared evenly, with one call of the object each and no write to KV", (context) =>
   on({}, async (one) => {
@@ -45,8 +34,6 @@ test("an object that dies in between loses no request, and what it wrote down is
     assert.equal(one.used()[key(1)], 1, "it was not asked again");
     assert.equal(Object.values(one.used()).reduce((sum, count) => sum + count), 48);
   }));
-
-const dead = [400, { error: { code: 400, message: "API key not valid. Please pass a valid API key.", status: "INVALID_ARGUMENT", details: [{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: "API_KEY_INVALID", domain: "googleapis.com" }] } }];
 
 test("a disabled key is tried by one request after a quarter of an hour, by one after an hour, and then it is back", () => {
   let isDead = true;
@@ -150,7 +137,6 @@ test("a changed list is taken up within two minutes, and a broken one takes no k
   }));
 
 test("where Google does not serve this place requests go out from another, and no key is blamed", () => {
-  const nowhere = [400, { error: { code: 400, message: "User location is not supported for the API use.", status: "FAILED_PRECONDITION" } }];
   // Whoever comes through the object is told apart by nothing on the wire: the first answer is the only refusal.
   let refused = 0;
   const google = () => (refused++ === 0 ? nowhere : undefined);
@@ -166,7 +152,6 @@ test("where Google does not serve this place requests go out from another, and n
 });
 
 test("without a region the refusal of the place is passed on as it came", () => {
-  const nowhere = [400, { error: { code: 400, message: "User location is not supported for the API use.", status: "FAILED_PRECONDITION" } }];
   return on({ google: () => nowhere }, async (one) => {
     const answer = await one.ask();
     assert.equal(answer.status, 400);
@@ -245,12 +230,3 @@ test("a WebSocket is handed over with the pool's key and without the client's", 
     assert.ok(!heads[0].url.includes("of-the-client"));
   });
 });
-
-// Looks until it holds.
-async function until(holds) {
-  const begun = Date.now();
-  while (!(await holds())) {
-    assert.ok(Date.now() - begun < 20_000, "not in time");
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}

@@ -1,12 +1,18 @@
-// The Worker as built, with what a test needs to look inside: calls of the pool object are counted and
-// slowed, KV's writes are counted, the clock can be moved, and what is logged is kept.
+// The Worker as built, with what a test needs to look inside and to break: calls of the pool object are counted,
+// slowed and cut, KV's writes are counted wherever they come from, KV and the object's storage fail, the clock can be
+// moved, and what is logged is kept.
 
 import worker, { EgressObject as Egress, PoolObject as Pool } from "./index.js";
 
-const seen = { calls: 0, writes: 0, egress: [], lines: [] };
+const seen = { calls: 0, writes: 0, lists: 0, egress: [], lines: [], evicted: 0, alarms: 0, unset: 0, unwritten: 0 };
 let slow = 0;
 let ahead = 0;
 let evict = false;
+// "throws" or "hangs", which is what KV does past a day's limit and in a bad hour.
+let kv = "";
+// How many of the next alarms cannot be set, and of the next rows cannot be written.
+let alarmsFail = 0;
+let rowsFail = 0;
 
 const clock = Date.now;
 Date.now = () => clock() + ahead;
@@ -14,16 +20,62 @@ for (const level of ["log", "warn", "error"]) {
   console[level] = (...words) => seen.lines.push(words.join(" "));
 }
 
+const DAY_OVER = "Exceeded allowed rows written in Durable Objects free tier.";
+
+// Worker and object are given the same: a write is a write, whoever makes it.
+function watched(env) {
+  const KV = new Proxy(env.KV, {
+    get(target, name) {
+      if (name === "put" || name === "delete") seen.writes += 1;
+      if (name === "list") seen.lists += 1;
+      if (kv === "throws" && name !== "then") return async () => { throw new Error("KV limit exceeded for the day."); };
+      if (kv === "hangs" && name !== "then") return () => new Promise(() => {});
+      const value = target[name];
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  return { ...env, KV };
+}
+
 async function called(object) {
   seen.calls += 1;
   if (evict) {
     evict = false;
+    seen.evicted += 1;
     object.ctx.abort("evicted by a test");
   }
   if (slow > 0) await new Promise((resolve) => setTimeout(resolve, slow));
 }
 
 export class PoolObject extends Pool {
+  constructor(ctx, env) {
+    const setAlarm = ctx.storage.setAlarm.bind(ctx.storage);
+    Object.defineProperty(ctx.storage, "setAlarm", {
+      configurable: true,
+      value: async (at) => {
+        if (alarmsFail > 0) {
+          alarmsFail -= 1;
+          seen.unset += 1;
+          throw new Error(DAY_OVER);
+        }
+        // By the clock that was not moved, or it would never ring.
+        return setAlarm(at - ahead);
+      },
+    });
+    super(ctx, watched(env));
+    const { sql } = this;
+    this.sql = {
+      exec: (text, ...given) => {
+        if (rowsFail > 0 && text.startsWith("INSERT")) {
+          rowsFail -= 1;
+          seen.unwritten += 1;
+          throw new Error(DAY_OVER);
+        }
+        return sql.exec(text, ...given);
+      },
+    };
+  }
+
   async plan(ask) {
     await called(this);
     return super.plan(ask);
@@ -34,16 +86,29 @@ export class PoolObject extends Pool {
     return super.report(report);
   }
 
+  async alarm() {
+    seen.alarms += 1;
+    return super.alarm();
+  }
+
   // What the alarm would do some seconds later.
   async saveNow() {
     await this.alarm();
+  }
+
+  async rows() {
+    return this.sql.exec("SELECT id, text FROM known").toArray();
   }
 }
 
 export class EgressObject extends Egress {
   async fetch(request) {
-    seen.egress.push(this.ctx.id.name ?? "?");
-    return super.fetch(request);
+    const name = this.ctx.id.name ?? "?";
+    seen.egress.push(name);
+    // The upstream of the tests serves by the place that a request comes from.
+    const marked = new Request(request);
+    marked.headers.set("x-region", name);
+    return super.fetch(marked);
   }
 }
 
@@ -54,16 +119,14 @@ export default {
       slow = Number(searchParams.get("slow") ?? slow);
       ahead += Number(searchParams.get("ahead") ?? 0);
       evict = searchParams.has("evict");
-      if (searchParams.has("save")) await env.POOL.get(env.POOL.idFromName("pool")).saveNow();
-      return Response.json(seen);
+      kv = searchParams.get("kv") ?? kv;
+      alarmsFail = Number(searchParams.get("alarms-fail") ?? alarmsFail);
+      rowsFail = Number(searchParams.get("rows-fail") ?? rowsFail);
+      const object = () => env.POOL.get(env.POOL.idFromName("pool"));
+      if (searchParams.has("save")) await object().saveNow();
+      const rows = searchParams.has("rows") ? await object().rows() : undefined;
+      return Response.json({ ...seen, rows });
     }
-    const KV = new Proxy(env.KV, {
-      get(target, name) {
-        if (name === "put" || name === "delete") seen.writes += 1;
-        const value = target[name];
-        return typeof value === "function" ? value.bind(target) : value;
-      },
-    });
-    return worker.fetch(request, { ...env, KV }, ctx);
+    return worker.fetch(request, watched(env), ctx);
   },
 };

@@ -1,0 +1,91 @@
+// Where keys come from, and what becomes of them when KV is slow, full for the day, or holds something broken.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { key, keyList, on, outcome, until } from "./stand.mjs";
+
+const secret = { GEMINI_API_KEYS: `${key(7)}, ${key(8)}` };
+
+for (const how of ["throws", "hangs"]) {
+  test(`keys of the secret are used when KV ${how}`, () =>
+    on({ kv: {}, bindings: secret }, async (one) => {
+      // Before the first request: the object reads its keys when it is made.
+      await one.look(`kv=${how}`);
+      for (let at = 0; at < 4; at += 1) {
+        const { status, text } = await outcome(one.base, { limit: 15_000 });
+        assert.equal(status, 200, text);
+      }
+      assert.deepEqual(Object.keys(one.used()).sort(), [key(7), key(8)]);
+    }));
+}
+
+test("KV is not listed every minute where there are no entries", () =>
+  on({ kv: {}, bindings: secret }, async (one) => {
+    for (let minute = 0; minute < 25; minute += 1) {
+      assert.equal((await one.ask()).status, 200);
+      await one.look("ahead=60000");
+    }
+    // A thousand lists a day are free: one for the isolate, one for the object.
+    const { lists } = await one.look();
+    assert.ok(lists <= 2, `${lists} lists`);
+  }));
+
+test("a list that breaks takes no key away, with a secret beside it too", () =>
+  on({ bindings: { GEMINI_API_KEYS: key(7) } }, async (one) => {
+    const before = [key(0), key(1), key(2), key(7)];
+    for (let at = 0; at < 8; at += 1) assert.equal((await one.ask()).status, 200);
+    assert.deepEqual(Object.keys(one.used()).sort(), before);
+    await one.namespace.put("GEMINI_API_KEYS_CONFIG", keyList(3).slice(0, -1));
+    await one.look("ahead=120000");
+    await until(async () => {
+      await one.ask();
+      return (await one.look()).lines.some((line) => line.includes("GEMINI_API_KEYS_CONFIG: line 1"));
+    });
+    one.asked.length = 0;
+    for (let at = 0; at < 8; at += 1) assert.equal((await one.ask()).status, 200);
+    assert.deepEqual(Object.keys(one.used()).sort(), before);
+  }));
+
+test("an entry that breaks takes no key away", () =>
+  on({ kv: { first: key(0), second: `["${key(1)}"]` } }, async (one) => {
+    for (let at = 0; at < 4; at += 1) await one.ask();
+    await one.namespace.put("second", `["${key(1)}"`);
+    await one.look("ahead=180000");
+    await until(async () => {
+      await one.ask();
+      return (await one.look()).lines.some((line) => line.includes("a KV entry"));
+    });
+    one.asked.length = 0;
+    for (let at = 0; at < 4; at += 1) assert.equal((await one.ask()).status, 200);
+    assert.deepEqual(one.used(), { [key(0)]: 2, [key(1)]: 2 });
+  }));
+
+test("more entries than are read are said in the log", () =>
+  on({ kv: Object.fromEntries(Array.from({ length: 45 }, (_, at) => [`name-${at}`, key(at)])) }, async (one) => {
+    for (let at = 0; at < 80; at += 1) assert.equal((await one.ask()).status, 200);
+    assert.equal(Object.keys(one.used()).length, 40);
+    assert.ok((await one.look()).lines.some((line) => /WARN.*more entries/.test(line)));
+  }));
+
+// What PowerShell's `>` and Notepad's "Unicode" make.
+for (const [coding, bytes] of [
+  ["UTF-16LE with a mark", (text) => Buffer.from(`\ufeff${text}`, "utf16le")],
+  ["UTF-16BE with a mark", (text) => Buffer.from(`\ufeff${text}`, "utf16le").swap16()],
+  ["UTF-8 with a mark", (text) => Buffer.from(`\ufeff${text}`)],
+]) {
+  test(`a list in ${coding} is read`, () =>
+    on({ kv: { GEMINI_API_KEYS_CONFIG: bytes(keyList(2)) } }, async (one) => {
+      for (let at = 0; at < 4; at += 1) assert.equal((await one.ask()).status, 200);
+      assert.deepEqual(one.used(), { [key(0)]: 2, [key(1)]: 2 });
+    }));
+}
+
+// Keys were read behind the request's back: the first one after a pause was sent with a key of hours ago.
+test("a key that was replaced while nobody asked is not used", () =>
+  on({ kv: { GEMINI_API_KEYS_CONFIG: keyList(1) } }, async (one) => {
+    assert.equal((await one.ask()).status, 200);
+    await one.namespace.put("GEMINI_API_KEYS_CONFIG", JSON.stringify([key(5)]));
+    await one.look(`ahead=${6 * 3600_000}`);
+    assert.equal((await one.ask()).status, 200);
+    assert.deepEqual(one.asked.map(({ key }) => key), [key(0), key(5)]);
+  }));

@@ -1,0 +1,82 @@
+// A client that goes away: what is done for it ends, the log says so, and what was kept for it is given back. It
+// leaves by FIN, as a program that is closed, or by RST, as one that crashed.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { crowd, drip, hangUp, on, outcome, pause, quota, STREAM, until } from "./stand.mjs";
+
+const silence = () => {};
+const big = JSON.stringify({ contents: [{ role: "user", parts: [{ text: "w".repeat(90_000) }] }] });
+const cancelled = (lines) => lines.filter((line) => line.includes("ending=cancelled")).length;
+
+for (const how of ["fin", "rst"]) {
+  test(`a client that leaves a stream by ${how} ends it upstream, with a line in the log`, () =>
+    on({ google: () => drip() }, async (one) => {
+      await hangUp(one.base, { path: STREAM, how });
+      await until(() => one.asked[0].letGo, "upstream is let go");
+      await until(async () => cancelled((await one.look()).lines) === 1, "the line");
+    }));
+
+  test(`a client that leaves in silence by ${how} ends it upstream, with a line in the log`, () =>
+    on({ google: () => silence }, async (one) => {
+      await hangUp(one.base, { how, after: 500 });
+      await until(() => one.asked[0].letGo, "upstream is let go");
+      await until(async () => cancelled((await one.look()).lines) === 1, "the line");
+    }));
+
+  test(`bodies of clients that left by ${how} are given back`, () => {
+    // The pool of kept bodies has room for eleven of these.
+    let streams = true;
+    let refused = false;
+    const google = () => {
+      if (streams) return drip();
+      if (refused) return undefined;
+      refused = true;
+      return quota(600);
+    };
+    const bindings = { GEMINI_RELAY_REPLAY_TOTAL: "1MB", GEMINI_RELAY_MAX_WAIT: "0" };
+    return on({ google, bindings }, async (one) => {
+      await crowd(14, 7, () => hangUp(one.base, { path: STREAM, body: big, how }));
+      await crowd(14, 7, () => hangUp(one.base, { path: STREAM, body: big, sent: 50_000, how, after: 300 }));
+      streams = false;
+      const { status, headers } = await outcome(one.base, { body: big });
+      assert.equal(status, 200);
+      assert.equal(headers["x-gemini-relay-attempts"], "2", "its body was kept");
+    });
+  });
+}
+
+test("a client that leaves while it waits is not sent again", () =>
+  on({ google: () => quota(3), bindings: { GEMINI_RELAY_MAX_WAIT: "30s" } }, async (one) => {
+    await hangUp(one.base, { how: "rst", after: 1000 });
+    const before = one.asked.length;
+    await pause(4500);
+    assert.equal(one.asked.length, before);
+    assert.equal(cancelled((await one.look()).lines), 1);
+  }));
+
+// Handles were given again once: when a client left while its plan was awaited, the next request got its handle, and
+// then the first one's body under its own path and key.
+test("one client's body is never sent as another's request", () =>
+  on({}, async (one) => {
+    await one.ask();
+    await one.look("slow=3000");
+    const said = (who) => JSON.stringify({ contents: [{ role: "user", parts: [{ text: `said by ${who}` }] }] });
+    const ask = (who) => ({ path: `/v1beta/models/made-up-${who}:generateContent`, body: said(who), headers: { "x-who": who } });
+    await Promise.all([
+      ...["a", "b", "c"].map((who) => hangUp(one.base, { ...ask(who), headers: `x-who: ${who}\r\n`, how: "rst", after: 400 })),
+      ...["d", "e", "f"].map(async (who, at) => {
+        await pause(500 + at * 50);
+        assert.equal((await outcome(one.base, ask(who))).status, 200);
+      }),
+    ]);
+    // Long enough for what was left of the first ones to come back from the object.
+    await pause(1500);
+    const went = one.asked.slice(1);
+    for (const { url, headers, body } of went) {
+      const who = headers["x-who"];
+      assert.ok(url.includes(`made-up-${who}:`), url);
+      assert.equal(String(body), said(who));
+    }
+    assert.deepEqual(went.map(({ headers }) => headers["x-who"]).sort(), ["d", "e", "f"], "each once, and nobody who left");
+  }));
