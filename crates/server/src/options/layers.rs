@@ -237,9 +237,13 @@ fn option_of_variable(name: &str) -> Option<&'static OptionSpec> {
 }
 
 fn unknown_variable(name: &str) -> ConfigError {
-    let known = suggest::option(name.trim_start_matches(PREFIX))
-        .and_then(find)
-        .map(OptionSpec::variable);
+    let known = match name.trim_start_matches(PREFIX) {
+        // Tokens themselves are in a variable and in no flag.
+        "TOKEN" | "CLIENT_TOKENS" | "PASSWORD" => Some(format!("{PREFIX}TOKENS")),
+        name => suggest::option(name)
+            .and_then(find)
+            .map(OptionSpec::variable),
+    };
     let advice = known.map_or_else(
         || "`gemini-relay help` lists all options; unset it".to_owned(),
         |known| format!("did you mean {known}?"),
