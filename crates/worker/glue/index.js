@@ -12,7 +12,7 @@ export default {
   async fetch(request, env, ctx) {
     const isolate = await open(env, ctx);
     const flight = { isolate, engine: isolate.engine, env, ctx, handle: -1, over: false, stop: null, done: null };
-    // Without this the runtime ends everything at once when a client goes away, and nobody is told.
+    // So that what is done when a client goes away is done to its end, where the runtime tells of it.
     ctx.waitUntil(new Promise((resolve) => (flight.done = resolve)));
     try {
       return await serve(request, flight);
@@ -23,7 +23,7 @@ export default {
 };
 
 async function serve(request, flight) {
-  const { engine, env } = flight;
+  const { engine } = flight;
   let head = `${request.method}\n${request.url}\n`;
   for (const [name, value] of request.headers) head += `${name}:${value}\n`;
   let said = engine.begin(head, Date.now());
@@ -45,7 +45,7 @@ async function serve(request, flight) {
   }
   if (flight.over) return gone();
   said = engine.body(handle, body.shown, body.kept, body.whole, Date.now());
-  if (said[0] === "Q") said = engine.planned(handle, await plan(env, said.slice(1)), Date.now());
+  if (said[0] === "Q") said = engine.planned(handle, await plan(flight, said.slice(1)), Date.now());
 
   let came = null;
   let held = [];
@@ -132,7 +132,8 @@ async function serve(request, flight) {
 }
 
 // Asks the pool object. One that is slow or away is done without.
-async function plan(env, ask) {
+async function plan({ isolate, env }, ask) {
+  isolate.asked += 1;
   try {
     return await within(pool(env).plan(ask), PLAN_PATIENCE, "");
   } catch {

@@ -46,7 +46,8 @@ class Shared {
     this.readAt = 0;
     this.ready = null;
     this.hasKeys = false;
-    this.flushing = false;
+    // How many plans were asked for.
+    this.asked = 0;
     this.last = "";
     this.found = null;
   }
@@ -93,19 +94,20 @@ export function leave(flight) {
   settle(flight);
 }
 
-// Sees to it that what was learned is reported: at once if it is much, else with the next plan, or in a
-// second if there is none.
+// Sees to it that what was learned is reported: at once if it is much, else with the next plan, or by itself if
+// there is none for a while. Each request looks after it: the runtime may end any of them without a word.
 export function settle({ isolate, engine, env, ctx }) {
   const waiting = engine.waiting();
-  if (waiting === 0 || (isolate.flushing && waiting < MANY)) return;
-  const wait = waiting < MANY ? FLUSH_AFTER : 0;
-  isolate.flushing = true;
-  ctx.waitUntil(flush(isolate, engine, env, wait));
+  if (waiting > 0) ctx.waitUntil(flush(isolate, engine, env, waiting < MANY));
 }
 
-async function flush(isolate, engine, env, wait) {
-  if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
-  isolate.flushing = false;
+async function flush(isolate, engine, env, patient) {
+  if (patient) {
+    const asked = isolate.asked;
+    await new Promise((resolve) => setTimeout(resolve, FLUSH_AFTER));
+    // Whoever asked since took it along, and has a look of its own at what came later.
+    if (isolate.asked !== asked) return;
+  }
   const report = engine.report();
   if (report === "") return;
   try {

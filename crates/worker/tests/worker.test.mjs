@@ -1,4 +1,4 @@
-// What is the Worker's own: the object, KV, the place where it runs. What every relay must do is in the native
+// What is the Worker's own and has no file of its own. What every relay must do is in the native
 // relay's conformance scenarios, which are run against the Worker too.
 
 import assert from "node:assert/strict";
@@ -7,33 +7,6 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 import { CANARY, crowd, dead, key, keyList, nowhere, on, quota, until } from "./stand.mjs";
-
-test("ten thousand requests are shared evenly, with one call of the object each and no write to KV", (context) =>
-  on({}, async (one) => {
-    await one.ask();
-    await crowd(999, 50, async () => assert.equal((await one.ask()).status, 200));
-    for (const count of Object.values(one.used())) {
-      assert.ok(Math.abs(count - 1000 / 3) <= 10, JSON.stringify(one.used()));
-    }
-    await crowd(9000, 50, async () => assert.equal((await one.ask()).status, 200));
-    const { calls, writes } = await one.look();
-    context.diagnostic(`${calls} calls of the object, ${writes} writes to KV`);
-    assert.ok(calls <= 12_000, `${calls} calls`);
-    assert.equal(writes, 0);
-  }));
-
-test("an object that dies in between loses no request, and what it wrote down is still known", () =>
-  on({ google: (shown) => (shown === key(1) ? quota(600) : undefined) }, async (one) => {
-    for (let at = 0; at < 6; at += 1) assert.equal((await one.ask()).status, 200);
-    assert.equal(one.used()[key(1)], 1);
-    // The report is on its way within a second or with the next plan.
-    await one.ask();
-    await one.look("save");
-    await one.look("evict");
-    await crowd(40, 10, async () => assert.equal((await one.ask()).status, 200));
-    assert.equal(one.used()[key(1)], 1, "it was not asked again");
-    assert.equal(Object.values(one.used()).reduce((sum, count) => sum + count), 48);
-  }));
 
 test("a disabled key is tried by one request after a quarter of an hour, by one after an hour, and then it is back", () => {
   let isDead = true;
@@ -79,17 +52,6 @@ test("a Worker that is started again knows who is out and whose turn it is", asy
     rmSync(keep, { recursive: true });
   }
 });
-
-test("an object that takes two seconds is not waited for", () =>
-  on({}, async (one) => {
-    await one.ask();
-    await one.look("slow=2000");
-    const begun = Date.now();
-    await crowd(30, 30, async () => assert.equal((await one.ask()).status, 200));
-    assert.ok(Date.now() - begun < 5000);
-    await one.look("slow=0");
-    assert.equal((await one.ask()).status, 200);
-  }));
 
 test("a Worker without client tokens refuses and explains, and asks nobody", () =>
   on({ bindings: { GEMINI_RELAY_ALLOW_ANONYMOUS: "off" } }, async (one) => {

@@ -1,0 +1,143 @@
+// The pool object: how often it is asked, how even it makes the shares, and what becomes of requests and of what
+// is known when it is slow, dies, or cannot write.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { crowd, key, keyList, on, pause, quota, until } from "./stand.mjs";
+
+const EVEN = 1000 / 3;
+
+// Within one in a hundred of a share.
+function even(one) {
+  const shares = Object.values(one.used());
+  assert.ok(shares.length === 3 && shares.every((count) => Math.abs(count - EVEN) <= EVEN / 100), JSON.stringify(one.used()));
+}
+
+const ok = (one) => async () => {
+  const answer = await one.ask();
+  assert.equal(answer.status, 200);
+  await answer.arrayBuffer();
+};
+
+test("ten thousand requests are shared evenly, with one call of the object each and no write to KV", (context) =>
+  on({}, async (one) => {
+    await crowd(1000, 50, ok(one));
+    even(one);
+    await crowd(9000, 50, ok(one));
+    const { calls, writes } = await one.look();
+    context.diagnostic(`${calls} calls of the object, ${writes} writes to KV`);
+    assert.ok(calls <= 12_000, `${calls} calls`);
+    assert.equal(writes, 0);
+  }));
+
+test("half of the attempts refused, the object is called at most 1.2 times a request", (context) => {
+  // Each other attempt, so that every request has something to tell.
+  let attempts = 0;
+  const google = () => (attempts++ % 2 === 0 ? quota(2) : undefined);
+  return on({ google, kv: { GEMINI_API_KEYS_CONFIG: keyList(40) } }, async (one) => {
+    await crowd(300, 50, ok(one));
+    await pause(6000);
+    const { calls, writes } = await one.look();
+    context.diagnostic(`${calls / 300} calls of the object a request`);
+    assert.ok(calls <= 360, `${calls} calls for 300 requests`);
+    assert.equal(writes, 0);
+  });
+});
+
+test("one who asks every 1.3 seconds, half of the attempts refused, makes at most 1.2 calls a request", (context) => {
+  let attempts = 0;
+  const google = () => (attempts++ % 2 === 0 ? quota(2) : undefined);
+  return on({ google, kv: { GEMINI_API_KEYS_CONFIG: keyList(40) } }, async (one) => {
+    await ok(one)();
+    await pause(6000);
+    const before = (await one.look()).calls;
+    for (let at = 0; at < 16; at += 1) {
+      await ok(one)();
+      await pause(1300);
+    }
+    const calls = (await one.look()).calls - before;
+    context.diagnostic(`${calls / 16} calls of the object a request`);
+    assert.ok(calls <= 1.2 * 16, `${calls} calls for 16 requests`);
+    // The last of it is told by itself.
+    await pause(6000);
+    assert.equal((await one.look()).calls - before, calls + 1);
+  });
+});
+
+test("an object that dies again and again while it is asked loses no request, and turns stay even", (context) =>
+  on({}, async (one) => {
+    await crowd(1000, 50, async (at) => {
+      // Fifty calls die with it, and an object that does not answer is not asked for a while: that has passed.
+      if (at % 45 === 20) await one.look("evict&ahead=30000");
+      await ok(one)();
+    });
+    const { evicted } = await one.look();
+    context.diagnostic(`killed ${evicted} times`);
+    assert.ok(evicted >= 20, `killed ${evicted} times`);
+    assert.equal(one.asked.length, 1000);
+    even(one);
+  }));
+
+test("an object that becomes slow while it is asked loses no request, and nobody waits for it", (context) =>
+  on({}, async (one) => {
+    const took = [];
+    const timed = async () => {
+      const begun = Date.now();
+      await ok(one)();
+      took.push(Date.now() - begun);
+    };
+    const crowding = crowd(1000, 50, timed);
+    await until(() => one.asked.length >= 100);
+    await one.look("slow=2000");
+    await crowding;
+    assert.equal(one.asked.length, 1000);
+    const longest = Math.max(...took);
+    context.diagnostic(`the longest took ${longest} ms`);
+    assert.ok(longest < 2000, `${longest} ms`);
+    await one.look("slow=0");
+    await ok(one)();
+  }));
+
+test("an object that dies in between knows what it wrote down", () =>
+  on({ google: (shown) => (shown === key(1) ? quota(600) : undefined) }, async (one) => {
+    await crowd(6, 1, ok(one));
+    assert.equal(one.used()[key(1)], 1);
+    // The report goes with the next plan.
+    await ok(one)();
+    await one.look("save");
+    await one.look("evict");
+    await crowd(40, 10, ok(one));
+    assert.equal(one.used()[key(1)], 1, "it was not asked again");
+    assert.equal(one.asked.length, 48);
+    assert.equal((await one.look()).evicted, 1);
+  }));
+
+// One failure ended all writing for good: the object went on believing that an alarm was set, and what it had taken
+// out of its memory to be written was nowhere.
+test("an alarm that cannot be set is set by the next request", () =>
+  on({}, async (one) => {
+    await one.look("alarms-fail=1");
+    await ok(one)();
+    await until(async () => (await one.look()).unset === 1);
+    await ok(one)();
+    // Some seconds later.
+    await until(async () => (await one.look()).alarms > 0);
+    const { rows, lines } = await one.look("rows");
+    assert.deepEqual(rows.map(({ id }) => id), ["turns"]);
+    assert.ok(lines.some((line) => line.includes("no alarm can be set")));
+  }));
+
+test("rows that cannot be written are written the next time", () =>
+  on({ google: (shown) => (shown === key(1) ? quota(600) : undefined) }, async (one) => {
+    await crowd(6, 1, ok(one));
+    // The first row fails, and with it all of this writing.
+    await one.look("rows-fail=1");
+    await one.look("save");
+    const { rows: none, lines, unwritten } = await one.look("rows");
+    assert.deepEqual([none, unwritten], [[], 1]);
+    assert.ok(lines.some((line) => line.includes("cannot be written down")));
+    await one.look("save");
+    const { rows } = await one.look("rows");
+    assert.equal(rows.length, 2, JSON.stringify(rows));
+    assert.ok(rows.some(({ text }) => text.includes("minute") || text.length > 40), JSON.stringify(rows));
+  }));
