@@ -1,4 +1,6 @@
 @echo off
+rem Else whoever ran this would be left in another folder.
+setlocal
 rem Puts gemini-keys.json into KV: see update-keys.mjs.
 cd /d "%~dp0"
 where node >nul 2>nul

@@ -8,9 +8,11 @@
 import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { initSync, wrong_with } from "./gemini_relay_worker.js";
+import { fileURLToPath } from "node:url";
+import { as_text, initSync, wrong_with } from "./gemini_relay_worker.js";
 
-const here = import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname);
+// `import.meta.dirname` came with Node 20.11; a URL's path has %20 for a space, and /C:/ on Windows.
+const here = path.dirname(fileURLToPath(import.meta.url));
 const FILE = "gemini-keys.json";
 const options = process.argv.slice(2);
 
@@ -33,14 +35,17 @@ initSync({ module: readFileSync(path.join(here, "gemini_relay_worker_bg.wasm")) 
 const list = readFileSync(file);
 const wrong = wrong_with(list);
 if (wrong !== undefined) stop(`${FILE}: ${wrong}`);
-if (list.includes("YOUR-KEY")) stop(`${FILE} still has the examples in it: write your keys in their place`);
+if (as_text(list).includes("YOUR-KEY")) stop(`${FILE} still has the examples in it: write your keys in their place`);
 console.log(`${FILE} can be read`);
 if (options.includes("--check")) process.exit(0);
 
 const where = options.includes("--local") ? "--local" : "--remote";
 const put = ["--yes", "wrangler", "kv", "key", "put", "--binding", "KV", "GEMINI_API_KEYS_CONFIG", "--path", FILE, where];
 const windows = process.platform === "win32";
+const NO_NPX = "npx does not run: install Node 20 or newer from https://nodejs.org, which brings it";
+// Windows runs npx.cmd by a shell only, and a shell that finds no program ends like a program that failed.
+if (windows && spawnSync("where", ["npx.cmd"], { stdio: "ignore" }).status !== 0) stop(NO_NPX);
 const { status, error } = spawnSync(windows ? "npx.cmd" : "npx", put, { cwd: here, stdio: "inherit", shell: windows });
-if (error) stop(`npx does not run (${error.code}): install Node 20 or newer, which brings it`);
+if (error) stop(`${NO_NPX} (${error.code})`);
 if (status !== 0) stop("wrangler did not take it: see above. Log in with `npx wrangler login`, and deploy once before the first keys");
 console.log("the Worker has them within two minutes");

