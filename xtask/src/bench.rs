@@ -14,7 +14,7 @@ mod children;
 mod instructions;
 pub(crate) mod needs;
 mod proxies;
-mod report;
+pub(crate) mod report;
 mod scratch;
 mod window;
 
@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let text = found.text();
     say!("\n{text}");
     if asked.write {
-        report::write(&text)?;
+        report::write("performance.md", "bench", &text)?;
     }
     found.judge()
 }

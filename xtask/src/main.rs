@@ -27,8 +27,10 @@ fn main() -> ExitCode {
         "soak" => ci::soak(),
         "clients" => clients::clients(rest),
         "deploy" => deploy::check(ci::root()),
-        "bench" if rest == ["worker"] => worker::bench(),
-        "bench" => bench::run(rest),
+        "bench" => match rest.split_first() {
+            Some((word, rest)) if word == "worker" => worker::bench(rest),
+            _ => bench::run(rest),
+        },
         "help" | "-h" | "--help" => {
             say!("{HELP}");
             Ok(())
@@ -55,5 +57,5 @@ const HELP: &str = "usage: cargo xtask TASK
   wasm      core's tests on wasm32
   ci        format, clippy, dependencies, wasm32, every test, instruction counts
   bench     the relay beside nginx; `bench gate` for the instruction counts alone,
-            `bench worker` for the Worker beside the same calls in JavaScript
+            `bench worker` for the Worker beside the same calls in JavaScript; `--write` for the pages of docs/
   soak      the loops that ci runs short, whole";

@@ -4,12 +4,13 @@
 //! Who deploys has no Rust, so everything is built here: the WebAssembly, its JavaScript, the glue,
 //! `wrangler.toml` and what puts keys into KV, side by side.
 
+use crate::bench::report;
 use crate::ci::{cargo, root, wasm_command};
 use crate::say::say;
 use crate::setup;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Builds the Worker into `target/worker-dist`.
 pub(crate) fn dist() -> Result<PathBuf, String> {
@@ -61,9 +62,11 @@ pub(crate) fn test() -> Result<(), String> {
     setup::run(&mut scenarios)?;
     let mut own = Command::new("node");
     // Named one by one: what a folder means there differs between versions.
+    let mut named = files(&tests)?;
+    named.retain(|file| file.to_string_lossy().ends_with(".test.mjs"));
+    named.sort();
     own.arg("--test")
-        .arg(tests.join("worker.test.mjs"))
-        .arg(tests.join("keys.test.mjs"))
+        .args(named)
         .env("GEMINI_RELAY_WORKER_DIST", &out);
     setup::run(&mut own)
 }
@@ -76,16 +79,44 @@ pub(crate) fn program() -> Result<PathBuf, String> {
     Ok(tests.join("relay.mjs"))
 }
 
-/// CPU of workerd a request, beside the same calls in JavaScript.
-pub(crate) fn bench() -> Result<(), String> {
-    let out = dist()?;
+/// What the Worker costs, beside the same calls in JavaScript: `bench worker [--write] [--built FOLDER]`.
+pub(crate) fn bench(arguments: &[String]) -> Result<(), String> {
+    let mut words = arguments.iter().map(String::as_str);
+    let (mut write, mut built) = (false, None);
+    while let Some(word) = words.next() {
+        match word {
+            "--write" => write = true,
+            "--built" => built = Some(words.next().ok_or("--built takes a folder")?.into()),
+            other => {
+                return Err(format!(
+                    "bench worker does not know {other:?}: --write, --built FOLDER"
+                ));
+            }
+        }
+    }
+    let out = match built {
+        Some(folder) => folder,
+        None => dist()?,
+    };
     let tests = root().join("crates/worker/tests");
     setup::node(&tests)?;
-    setup::run(
-        Command::new("node")
-            .arg(tests.join("bench/bench.mjs"))
-            .arg(&out),
-    )
+    let found = Command::new("node")
+        .arg(tests.join("bench/bench.mjs"))
+        .arg(&out)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("node: {error}"))?;
+    let text = String::from_utf8_lossy(&found.stdout);
+    say!("{text}");
+    // A figure over its bar is shown too.
+    if write && text.contains("| bar |") {
+        report::write("cloudflare.md", "bench worker", &text)?;
+    }
+    if found.status.success() {
+        Ok(())
+    } else {
+        Err("over a bar, or not measured: see above".to_owned())
+    }
 }
 
 /// The program that makes the JavaScript beside the WebAssembly: exactly the version of the library.

@@ -1,11 +1,10 @@
-//! What was found: as a table, against the bars, and into `docs/performance.md`.
+//! What was found: as a table, against the bars, and into a page of `docs/`.
 //!
 //! Figures are medians over the rounds. A comparison is the median of each round's comparison, not
 //! the comparison of two medians, which may come from different minutes.
 
 use super::window::Window;
 use std::fmt::Write as _;
-use std::path::Path;
 
 /// All figures of a run; what was not measured is empty.
 #[derive(Default)]
@@ -244,35 +243,34 @@ impl Found {
     }
 }
 
-/// Puts the figures into the page, between its marks.
-pub(crate) fn write(figures: &str) -> Result<(), String> {
-    let page = super::root().join("docs/performance.md");
+/// Puts the figures into the page of `docs/`, between the marks of the command that measured them.
+pub(crate) fn write(page: &str, command: &str, figures: &str) -> Result<(), String> {
+    let page = super::root().join("docs").join(page);
     let failed = |error| format!("{}: {error}", page.display());
     let text = std::fs::read_to_string(&page).map_err(failed)?;
-    let text = between(&text, figures).ok_or(no_marks(&page))?;
+    let [begin, end] = marks(command);
+    let text = between(&text, [&begin, &end], figures)
+        .ok_or_else(|| format!("{} lacks {begin} and {end}", page.display()))?;
     std::fs::write(&page, text).map_err(failed)
 }
 
-fn between(page: &str, figures: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
+fn between(page: &str, [begin, end]: [&str; 2], figures: &str) -> Option<String> {
+    let (before, rest) = page.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
     Some(format!(
-        "{before}{BEGIN}\n\n{}\n\n{END}{after}",
+        "{before}{begin}\n\n{}\n\n{end}{after}",
         figures.trim()
     ))
 }
 
-fn no_marks(page: &Path) -> String {
-    format!("{} lacks {BEGIN} and {END}", page.display())
+fn marks(command: &str) -> [String; 2] {
+    ["begin", "end"].map(|which| format!("<!-- cargo xtask {command} --write: {which} -->"))
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
-
-const BEGIN: &str = "<!-- cargo xtask bench --write: begin -->";
-const END: &str = "<!-- cargo xtask bench --write: end -->";
 
 /// What the project promises; 1.25 is the aim.
 const MOST_OVER_NGINX: f64 = 1.5;
@@ -330,10 +328,12 @@ mod tests {
 
     #[test]
     fn figures_replace_what_was_between_the_marks() {
-        let page = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        let new = between(&page, "new\n").unwrap();
+        let [begin, end] = marks("bench");
+        let marks = [&*begin, &*end];
+        let page = format!("a\n{begin}\nold\n{end}\nb\n");
+        let new = between(&page, marks, "new\n").unwrap();
         assert!(new.contains("new") && !new.contains("old"));
-        assert_eq!(between(&new, "new").unwrap(), new);
-        assert_eq!(between("no marks", "new"), None);
+        assert_eq!(between(&new, marks, "new").unwrap(), new);
+        assert_eq!(between("no marks", marks, "new"), None);
     }
 }
