@@ -87,8 +87,8 @@ export class PoolObject extends Pool {
   }
 
   async alarm() {
+    await super.alarm();
     seen.alarms += 1;
-    return super.alarm();
   }
 
   // What the alarm would do some seconds later.
