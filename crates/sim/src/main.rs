@@ -1,32 +1,126 @@
-//! x
-use gemini_relay_sim::{scenario::{self,Size}, scheduler::*, run, bound};
-use gemini_relay_core::Strategy;
-use std::io::Write;
-fn main() {
-    let only = std::env::args().nth(1);
-    let size = if std::env::args().nth(2).is_some() { Size::Quick } else { Size::Whole };
-    let mut o = std::io::stdout();
-    for s in scenario::ALL.iter().filter(|s| only.as_deref().is_none_or(|o| o=="all" || o==s.name)) {
-        let setting = s.setting(size, 1);
-        let t = std::time::Instant::now();
-        let b = bound::bound(&setting);
-        let _ = writeln!(o, "== {} turns {} keys {} bound {} ({:?})", s.name, setting.load.turns(), setting.world.keys.len(), b, t.elapsed());
-        let k = setting.world.keys.len();
-        let all: Vec<Box<dyn Scheduler>> = vec![
-            Box::new(Omniscient::new()),
-            Box::new(Ours::new(Strategy::RoundRobin, &setting.world, 1)),
-            Box::new(Ours::new(Strategy::FillFirst, &setting.world, 1)),
-            Box::new(Ours::new(Strategy::LeastLoaded, &setting.world, 1)),
-            Box::new(RoundRobin::plain(k)), Box::new(RoundRobin::retrying(k)), Box::new(DisableAfterThree::new(k)),
-        ];
-        for mut x in all {
-            let t = std::time::Instant::now();
-            let f = run::run(&setting, &mut *x, &mut |_| {});
-            let e = t.elapsed().as_secs_f64();
-            for (n, d) in [("first", &f.first), ("later", &f.later)] {
-                let _ = writeln!(o, "{:26} {n} offered {:7} served {:7} gave up {:6} refused {:7} attempts {:8} quota {:8} ({:.2}%) other {:6} waited {:6} room {:5} wait mean {:.2} p50 {:.2} p99 {:.2} {:?}", f.name, d.offered, d.served, d.given_up, d.refusals(), d.attempts, d.quota_refused, d.wasted_share()*100., d.otherwise_refused, d.waited, d.true_room, d.wait.mean(), d.wait.quantile(0.5), d.wait.quantile(0.99), d.refused);
-            }
-            let _ = writeln!(o, "     {:.2}s, {} attempts, {:.0} events/s", e, f.first.attempts+f.later.attempts, f.events as f64/e);
+//! `cargo xtask sim`: runs the comparison, prints it, judges the bars.
+//!
+//! The tables go to standard output and are the same for the same seed; progress and whatever depends on the
+//! machine go to standard error.
+
+mod options;
+
+use gemini_relay_sim::report::{self, Bar, Found};
+use gemini_relay_sim::run::Setting;
+use gemini_relay_sim::scenario::{self, Scenario, Size};
+use gemini_relay_sim::workload;
+use options::{Asked, Options};
+use std::fmt;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+fn main() -> ExitCode {
+    let names: Vec<&str> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
+    match options::parse(std::env::args().skip(1), &names) {
+        Ok(Asked::Help) => {
+            print(&options::help(&names));
+            ExitCode::SUCCESS
         }
+        Ok(Asked::Run(options)) => match carry_out(&options) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => fail(&error),
+        },
+        Err(error) => fail(&error),
     }
 }
+
+/// Whether every bar holds.
+fn carry_out(options: &Options) -> Result<bool, String> {
+    let begun = Instant::now();
+    let mut found = Vec::new();
+    for (scenario, setting) in settings(options)? {
+        found.push(one(scenario, &setting));
+    }
+    let bars = report::bars(&found);
+    let mut text = report::summary(&found, &bars);
+    for found in &found {
+        text.push('\n');
+        text.push_str(&report::figures(found));
+        if options.write {
+            text.push_str(&format!("\n![{}](quota/{}.svg)\n", found.scenario.title, found.scenario.name));
+        }
+    }
+    print(&text);
+    speed(&found, begun.elapsed());
+    if options.write {
+        report::write(Path::new(PAGE), &text, &found).map_err(|error| error.to_string())?;
+        say(format_args!("written: {PAGE} and its plots"));
+    }
+    if let Some(folder) = &options.plots {
+        plots(folder, &found).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    for bar in bars.iter().filter(|bar| !bar.holds()) {
+        say(format_args!("fails: {}: {} at {}, limit {}", bar.what, bar.found, bar.place, bar.limit));
+    }
+    Ok(bars.iter().all(Bar::holds))
+}
+
+fn settings(options: &Options) -> Result<Vec<(Scenario, Setting)>, String> {
+    if let Some(file) = &options.trace {
+        let failed = |error: &dyn fmt::Display| format!("{}: {error}", file.display());
+        let text = std::fs::read_to_string(file).map_err(|error| failed(&error))?;
+        let lines = workload::parse_trace(&text).map_err(|error| failed(&error))?;
+        return Ok(vec![scenario::trace(&lines, options.seed)]);
+    }
+    let size = if options.quick { Size::Quick } else { Size::Whole };
+    Ok(scenario::ALL
+        .iter()
+        .filter(|scenario| options.only.is_empty() || options.only.iter().any(|name| name == scenario.name))
+        .map(|scenario| scenario.sized(size))
+        .map(|scenario| (scenario, scenario.setting(size, options.seed)))
+        .collect())
+}
+
+fn one(scenario: Scenario, setting: &Setting) -> Found {
+    say(format_args!("{}: {} turns, {} keys", scenario.name, setting.load.turns(), setting.world.keys.len()));
+    let mut told = Instant::now();
+    report::compare(scenario, setting, &mut |name, done| {
+        if told.elapsed() > SILENCE {
+            told = Instant::now();
+            say(format_args!("  {name}: {:.0} %", 100.0 * done));
+        }
+    })
+}
+
+fn speed(found: &[Found], took: Duration) {
+    let all = found.iter().flat_map(|found| &found.figures);
+    let attempts: u64 = all.map(|figures| figures.first.attempts + figures.later.attempts).sum();
+    let seconds = took.as_secs_f64();
+    say(format_args!("\n{attempts} attempts simulated in {seconds:.1} s: {:.1} million a minute", attempts as f64 / seconds * 60.0 / 1e6));
+}
+
+fn plots(folder: &Path, found: &[Found]) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for found in found {
+        std::fs::write(folder.join(found.scenario.name).with_extension("svg"), report::plot(found))?;
+    }
+    Ok(())
+}
+
+fn fail(error: &str) -> ExitCode {
+    say(format_args!("sim: {error}"));
+    ExitCode::from(2)
+}
+
+/// A closed output is no reason to fail.
+fn print(text: &str) {
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+fn say(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// From the repository's root, where xtask runs this.
+const PAGE: &str = "docs/quota.md";
+
+/// The longest that nothing is said.
+const SILENCE: Duration = Duration::from_secs(3);

@@ -41,22 +41,27 @@ impl Size {
 }
 
 impl Scenario {
+    /// As many days of it as that takes.
+    #[must_use]
+    pub fn sized(&self, size: Size) -> Self {
+        match size {
+            Size::Whole => *self,
+            Size::Quick => Self { days: self.days.min(2), ..*self },
+        }
+    }
+
     /// What to run.
     #[must_use]
     pub fn setting(&self, size: Size, seed: u64) -> Setting {
-        let mut sized = *self;
-        if size == Size::Quick {
-            sized.days = sized.days.min(2);
-        }
-        let (mut world, load) = (self.make)(&sized, size, seed);
-        if let Some(at) = sized.changes_at() {
+        let (mut world, load) = (self.make)(self, size, seed);
+        if let Some(at) = self.changes_at() {
             for (number, project) in world.projects.iter_mut().enumerate() {
                 // Half of them get less, the others more.
                 let share = if number % 2 == 0 { 0.5 } else { 2.0 };
                 project.changes.push(Change { at, share });
             }
         }
-        Setting { seed, start: self.start(), end: sized.end(), world, load }
+        Setting { seed, start: self.start(), end: self.end(), world, load }
     }
 
     /// When limits change.
@@ -81,33 +86,33 @@ pub const ALL: [Scenario; 10] = [
     Scenario {
         name: AGENT,
         title: "One person's agent",
-        about: "Conversations of 5 to 60 turns with prompts of 10,000 to 150,000 tokens; 6 free projects with a key each. The clocks of Los Angeles change on the second day.",
+        about: "Conversations of 5 to 60 turns with prompts of 10,000 to 150,000 tokens; 2 free projects with a key each. The clocks of Los Angeles change on the second day.",
         days: 4,
         change: None,
         make: |scenario, _, seed| {
-            let world = Recipe::free(6).make(seed, scenario.start());
-            (world, workload::agent(seed, scenario.start(), scenario.days, &[FLASH, LITE]))
+            let world = Recipe::free(2).make(seed, scenario.start());
+            (world, workload::agent(seed, scenario.start(), scenario.days, &[FLASH]))
         },
     },
     Scenario {
         name: "team",
         title: "A team by day",
-        about: "30 people, most with an agent and all with small questions; 40 free projects and 2 that pay, a tenth of each used by others.",
+        about: "30 people, most with an agent and all with small questions; 12 free projects, a tenth of each used by others.",
         days: 3,
         change: None,
         make: |scenario, _, seed| {
-            let recipe = Recipe { paid: 2, outside: 0.1, ..Recipe::free(40) };
+            let recipe = Recipe { outside: 0.1, ..Recipe::free(12) };
             (recipe.make(seed, scenario.start()), workload::team(seed, scenario.start(), scenario.days, 30, &[FLASH, LITE]))
         },
     },
     Scenario {
         name: "hidden",
         title: "Keys that share projects, untold",
-        about: "12 people; 16 free projects with 2 to 4 keys each, of which the relay is not told that they belong together; a fifth of the keys beyond each project's first are dead.",
+        about: "12 people; 5 free projects with 2 to 4 keys each, of which the relay is not told that they belong together; a fifth of the keys beyond each project's first are dead.",
         days: 3,
         change: None,
         make: |scenario, _, seed| {
-            let recipe = Recipe { keys: (2, 4), told: false, dead: 0.2, ..Recipe::free(16) };
+            let recipe = Recipe { keys: (2, 4), told: false, dead: 0.2, ..Recipe::free(5) };
             (recipe.make(seed, scenario.start()), workload::team(seed, scenario.start(), scenario.days, 12, &[FLASH, LITE]))
         },
     },
@@ -153,23 +158,23 @@ pub const ALL: [Scenario; 10] = [
     Scenario {
         name: "changes",
         title: "Limits that change",
-        about: "A steady batch at 90 %; at noon of the third day half of the 30 free projects get half of their limits and the others twice.",
+        about: "A steady batch at 110 % of what there is; at noon of the third day half of the 30 free projects get half of their limits and the others twice, so that there is enough for all.",
         days: 5,
         change: Some(0.5),
         make: |scenario, _, seed| {
             let world = Recipe::free(30).make(seed, scenario.start());
-            let load = even(&world, scenario, seed, 0.9);
+            let load = even(&world, scenario, seed, 1.1);
             (world, load)
         },
     },
     Scenario {
         name: "faults",
         title: "Keys that die, overload, bans",
-        about: "20 people; 30 free projects and 2 that pay, two keys each; keys die by and by; ten spells of overload of 10 s to 10 min, four of \"Resource has been exhausted\", two bans of the address.",
+        about: "20 people; 10 free projects and 1 that pays, two keys each; keys die by and by; ten spells of overload of 10 s to 10 min, four of \"Resource has been exhausted\", two bans of the address.",
         days: 3,
         change: None,
         make: |scenario, _, seed| {
-            let recipe = Recipe { paid: 2, keys: (2, 2), ..Recipe::free(30) };
+            let recipe = Recipe { paid: 1, keys: (2, 2), ..Recipe::free(10) };
             let mut world = recipe.make(seed, scenario.start());
             trouble(&mut world, scenario, seed);
             (world, workload::team(seed, scenario.start(), scenario.days, 20, &[FLASH, LITE]))
