@@ -1,7 +1,7 @@
 //! How many turns anybody could have served, the future known.
 //!
-//! Two counts, each of which nobody can exceed, and the smaller of them. Both are of a *flow*: turns come in
-//! no earlier than they could, wait without limit, and go out no faster than all projects together allow.
+//! Two counts for each model, each of which nobody can exceed, and the smaller of them. Both are of a *flow*:
+//! turns come in no earlier than they could, wait as long as they may, and go out no faster than all projects together allow.
 //!
 //! **When turns come in.** A turn follows the one before it, so it comes soonest if nothing ever waited: each
 //! answer at once, no refusal, no time on the way. What a turn asks does not depend on who serves it, so
@@ -16,15 +16,20 @@
 //! live key, and any model in a whole minute of trouble, accepts nothing. What others use is left out, which
 //! only makes the bound higher.
 //!
+//! **When turns go.** A single request whose client asks at a fixed time is gone when the client has given up: four
+//! times of waiting and three pauses later. The turns of a conversation, and of a chain, wait without limit.
+//!
 //! **Why serving as early as possible is most.** One request counts one (of embeddings as many as it has
 //! items), one resource at a time: whatever a schedule serves later it could serve now, if there is room now,
-//! and use that later room for what comes then. With weights that differ, the lightest of those that are
+//! and use that later room for what comes then; among those that weigh the same, whoever gives up first goes
+//! first, which serves the most. With weights that differ, giving up is left out and the lightest of those that are
 //! there goes first, as in shortest-remaining-time-first, which has finished the most at every moment; a
 //! request may be served in parts, which again only makes the bound higher.
 
-use crate::clock::{MINUTE, Millis, midnight_after};
+use crate::clock::{MINUTE, Millis, SECOND, midnight_after};
 use crate::google::{Limits, UNLIMITED};
-use crate::run::{AFTERWARDS, Setting};
+use crate::run::{AFTERWARDS, RETRIES, Setting};
+use crate::scheduler::MAX_WAIT;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -36,8 +41,20 @@ pub fn bound(setting: &Setting) -> u64 {
         .into_iter()
         .enumerate()
         .map(|(model, turns)| {
-            let by_requests = flow(setting, model, &turns, |turn| turn.items, |limits| (limits.requests_minute, limits.requests_day));
-            let by_tokens = flow(setting, model, &turns, |turn| turn.tokens, |limits| (limits.tokens_minute, limits.tokens_day));
+            let by_requests = flow(
+                setting,
+                model,
+                &turns,
+                |turn| turn.items,
+                |limits| (limits.requests_minute, limits.requests_day),
+            );
+            let by_tokens = flow(
+                setting,
+                model,
+                &turns,
+                |turn| turn.tokens,
+                |limits| (limits.tokens_minute, limits.tokens_day),
+            );
             by_requests.min(by_tokens)
         })
         .sum()
@@ -47,6 +64,8 @@ pub fn bound(setting: &Setting) -> u64 {
 #[derive(Clone, Copy, Debug)]
 struct Coming {
     at: Millis,
+    /// When its client has given up at the latest; [`Millis::MAX`] where that depends on others.
+    until: Millis,
     items: u64,
     tokens: u64,
 }
@@ -55,14 +74,21 @@ struct Coming {
 fn coming(setting: &Setting) -> Vec<Vec<Coming>> {
     let mut turns = vec![Vec::new(); setting.world.models.len()];
     let sessions = &setting.load.sessions;
+    let latest = latest(setting.load.patience);
     for first in (0..sessions.len()).filter(|at| !sessions[*at].chained) {
         let (mut next, mut now) = (Some(first as u32), 0);
         while let Some(session) = next {
             let plan = &sessions[session as usize];
             now = plan.start.max(now);
+            let alone = plan.turns == 1 && !plan.chained;
             for turn in 0..plan.turns {
                 let ask = setting.load.ask(session, turn);
-                turns[ask.model].push(Coming { at: now, items: ask.items, tokens: ask.tokens_in });
+                turns[ask.model].push(Coming {
+                    at: now,
+                    until: if alone { now + latest } else { Millis::MAX },
+                    items: ask.items,
+                    tokens: ask.tokens_in,
+                });
                 now += ask.first + ask.rest + ask.pause;
             }
             next = plan.then;
@@ -81,7 +107,9 @@ fn flow(
     weight: impl Fn(&Coming) -> u64,
     limits: impl Fn(&Limits) -> (u64, u64),
 ) -> u64 {
-    let mut waiting: BinaryHeap<Reverse<u64>> = BinaryHeap::new();
+    // Those that weigh the same go by who gives up first; others by their weight.
+    let alike = turns.iter().all(|turn| weight(turn) == 1);
+    let mut waiting: BinaryHeap<Reverse<(Millis, u64)>> = BinaryHeap::new();
     let mut coming = turns.iter().peekable();
     let alive = alive_until(setting);
     let mut now = setting.start - setting.start % MINUTE;
@@ -99,18 +127,31 @@ fn flow(
         if midnight_after(now - 2 * MINUTE) <= now - MINUTE {
             day = day.min(a_day);
         }
-        minute = minute.saturating_add(a_minute).min(a_minute.saturating_mul(3));
+        minute = minute
+            .saturating_add(a_minute)
+            .min(a_minute.saturating_mul(3));
         while let Some(turn) = coming.next_if(|turn| turn.at < now + MINUTE) {
-            waiting.push(Reverse(weight(turn)));
+            waiting.push(Reverse((if alike { turn.until } else { 0 }, weight(turn))));
+        }
+        while alike
+            && waiting
+                .peek()
+                .is_some_and(|Reverse((until, _))| *until < now)
+        {
+            waiting.pop();
         }
         let troubled = |at| setting.world.trouble(model, at).is_some();
-        let open = if troubled(now) && troubled(now + MINUTE - 1) { 0 } else { minute.min(day) };
+        let open = if troubled(now) && troubled(now + MINUTE - 1) {
+            0
+        } else {
+            minute.min(day)
+        };
         let mut room = open;
         while room > 0
-            && let Some(Reverse(lightest)) = waiting.pop()
+            && let Some(Reverse((until, lightest))) = waiting.pop()
         {
             if lightest > room {
-                waiting.push(Reverse(lightest - room));
+                waiting.push(Reverse((until, lightest - room)));
                 room = 0;
             } else {
                 room -= lightest;
@@ -165,4 +206,11 @@ fn alive_until(setting: &Setting) -> Vec<Millis> {
         alive[key.project] = dies.max(alive[key.project]);
     }
     alive
+}
+
+/// How long after its first asking a request can be sent. The minute is for attempts that are refused on the
+/// way.
+const fn latest(patience: Millis) -> Millis {
+    let retries = RETRIES as u64;
+    (retries + 1) * MAX_WAIT + retries * (patience + SECOND) + MINUTE
 }

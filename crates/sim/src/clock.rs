@@ -22,7 +22,11 @@ pub fn midnight_after(now: Millis) -> Millis {
     // Midnight is never skipped or doubled: the clocks change at two.
     let midnight = (local / DAY + 1) * DAY;
     let winter = midnight + WINTER;
-    if is_summer(winter - HOUR) { winter - HOUR } else { winter }
+    if is_summer(winter - HOUR) {
+        winter - HOUR
+    } else {
+        winter
+    }
 }
 
 /// The midnight in Los Angeles at which this date began.
@@ -33,7 +37,11 @@ pub fn midnight_of(year: u64, month: u64, day: u64) -> Millis {
 
 /// How far Los Angeles is behind UTC.
 fn offset(now: Millis) -> Millis {
-    if is_summer(now) { WINTER - HOUR } else { WINTER }
+    if is_summer(now) {
+        WINTER - HOUR
+    } else {
+        WINTER
+    }
 }
 
 /// From the second Sunday of March, 2:00, to the first Sunday of November, 2:00 (since 2007).
@@ -55,7 +63,11 @@ fn sunday(year: u64, month: u64, nth: u64) -> u64 {
 /// Days from 1970-01-01 to a date of the Gregorian calendar.
 fn days(year: u64, month: u64, day: u64) -> u64 {
     // Years that begin in March put the leap day at their end.
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let (year, month) = if month <= 2 {
+        (year - 1, month + 9)
+    } else {
+        (year, month - 3)
+    };
     let in_year = (153 * month + 2) / 5 + day - 1;
     year * 365 + year / 4 - year / 100 + year / 400 + in_year - 719_468
 }

@@ -112,7 +112,11 @@ impl Google {
         for (at, key) in world.keys.iter().enumerate() {
             keys[key.project].push(at);
         }
-        Self { world: world.clone(), meters, keys }
+        Self {
+            world: world.clone(),
+            meters,
+            keys,
+        }
     }
 
     /// What it is made of.
@@ -148,7 +152,13 @@ impl Google {
     }
 
     /// When this project's quotas would accept so much, if nothing else came before; `None`: never.
-    pub fn fits_at(&mut self, project: usize, model: usize, weight: Weight, now: Millis) -> Option<Millis> {
+    pub fn fits_at(
+        &mut self,
+        project: usize,
+        model: usize,
+        weight: Weight,
+        now: Millis,
+    ) -> Option<Millis> {
         self.meter(project, model).fits_at(weight, now)
     }
 

@@ -23,8 +23,18 @@ pub(crate) enum Asked {
 }
 
 /// Reads the command line. `names`: the workloads there are.
-pub(crate) fn parse(arguments: impl IntoIterator<Item = String>, names: &[&str]) -> Result<Asked, String> {
-    let mut options = Options { write: false, quick: false, seed: 1, only: Vec::new(), trace: None, plots: None };
+pub(crate) fn parse(
+    arguments: impl IntoIterator<Item = String>,
+    names: &[&str],
+) -> Result<Asked, String> {
+    let mut options = Options {
+        write: false,
+        quick: false,
+        seed: 1,
+        only: Vec::new(),
+        trace: None,
+        plots: None,
+    };
     let mut words = arguments.into_iter();
     while let Some(word) = words.next() {
         let mut value = |what: &str| words.next().ok_or_else(|| format!("{word} takes {what}"));
@@ -34,22 +44,33 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>, names: &[&str])
             "--quick" => options.quick = true,
             "--seed" => {
                 let text = value("a number")?;
-                options.seed = text.parse().map_err(|_| format!("--seed {text:?}: write a whole number"))?;
+                options.seed = text
+                    .parse()
+                    .map_err(|_| format!("--seed {text:?}: write a whole number"))?;
             }
             "--only" => {
                 let name = value("the name of a workload")?;
                 if !names.contains(&name.as_str()) {
-                    return Err(format!("there is no workload {name:?}: write one of {}", names.join(", ")));
+                    return Err(format!(
+                        "there is no workload {name:?}: write one of {}",
+                        names.join(", ")
+                    ));
                 }
                 options.only.push(name);
             }
             "--trace" => options.trace = Some(value("a file")?.into()),
             "--plots" => options.plots = Some(value("a folder")?.into()),
-            other => return Err(format!("sim does not know {other:?}: see cargo xtask sim --help")),
+            other => {
+                return Err(format!(
+                    "sim does not know {other:?}: see cargo xtask sim --help"
+                ));
+            }
         }
     }
     if options.write && (options.quick || options.trace.is_some() || !options.only.is_empty()) {
-        return Err("the page is written by a whole run: leave out --quick, --only and --trace".into());
+        return Err(
+            "the page is written by a whole run: leave out --quick, --only and --trace".into(),
+        );
     }
     Ok(Asked::Run(options))
 }
@@ -82,12 +103,17 @@ mod tests {
     use super::*;
 
     fn asked(words: &[&str]) -> Result<Asked, String> {
-        parse(words.iter().map(|word| (*word).to_owned()), &["agent", "batch"])
+        parse(
+            words.iter().map(|word| (*word).to_owned()),
+            &["agent", "batch"],
+        )
     }
 
     #[test]
     fn options_are_read() {
-        let Ok(Asked::Run(options)) = asked(&["--quick", "--seed", "7", "--only", "batch", "--trace", "a.csv"]) else {
+        let Ok(Asked::Run(options)) = asked(&[
+            "--quick", "--seed", "7", "--only", "batch", "--trace", "a.csv",
+        ]) else {
             panic!("not read");
         };
         assert!(options.quick && !options.write);

@@ -38,7 +38,14 @@ impl Recipe {
     /// Free projects with a key each, all alive, that nobody else uses.
     #[must_use]
     pub const fn free(free: usize) -> Self {
-        Self { free, paid: 0, keys: (1, 1), told: true, dead: 0.0, outside: 0.0 }
+        Self {
+            free,
+            paid: 0,
+            keys: (1, 1),
+            told: true,
+            dead: 0.0,
+            outside: 0.0,
+        }
     }
 
     /// The pool.
@@ -50,10 +57,13 @@ impl Recipe {
         };
         for at in 0..self.free + self.paid {
             let mut rng = Rng::of(seed, &[POOL, at as u64]);
-            world.projects.push(project(at < self.free, self.outside, &mut rng));
+            world
+                .projects
+                .push(project(at < self.free, self.outside, &mut rng));
             for number in 0..rng.between(self.keys.0, self.keys.1) {
                 // A project's first key lives, or the pool would be smaller than its recipe says.
-                let dead = number > 0 && rng.happens(self.dead) || self.keys.1 == 1 && rng.happens(self.dead);
+                let dead = number > 0 && rng.happens(self.dead)
+                    || self.keys.1 == 1 && rng.happens(self.dead);
                 let death = rng.one_of(&[Death::Invalid, Death::Leaked]);
                 world.keys.push(Key {
                     project: at,
@@ -72,10 +82,18 @@ impl Recipe {
 }
 
 fn models() -> Vec<Model> {
-    ["gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-2.5-pro", "gemini-embedding-001"]
-        .into_iter()
-        .map(|name| Model { name: name.into(), embeds: name.contains("embedding") })
-        .collect()
+    [
+        "gemini-2.5-flash",
+        "gemini-2.5-flash-lite",
+        "gemini-2.5-pro",
+        "gemini-embedding-001",
+    ]
+    .into_iter()
+    .map(|name| Model {
+        name: name.into(),
+        embeds: name.contains("embedding"),
+    })
+    .collect()
 }
 
 fn project(free: bool, outside: f64, rng: &mut Rng) -> Project {
@@ -86,7 +104,12 @@ fn project(free: bool, outside: f64, rng: &mut Rng) -> Project {
         ahead: rng.between(0, 2 * CLOCK_OFF) as i64 - CLOCK_OFF as i64,
         counts_refused: rng.happens(0.5),
         // Most bodies say the truth of a minute; some have lost their RetryInfo.
-        retry: rng.one_of(&[RetryInfo::Exact, RetryInfo::Exact, RetryInfo::SomeSeconds, RetryInfo::Missing]),
+        retry: rng.one_of(&[
+            RetryInfo::Exact,
+            RetryInfo::Exact,
+            RetryInfo::SomeSeconds,
+            RetryInfo::Missing,
+        ]),
         outside,
         changes: Vec::new(),
     }
@@ -120,16 +143,38 @@ mod tests {
 
     #[test]
     fn a_recipe_makes_what_it_says() {
-        let recipe = Recipe { paid: 50, keys: (2, 4), told: false, dead: 0.2, ..Recipe::free(150) };
+        let recipe = Recipe {
+            paid: 50,
+            keys: (2, 4),
+            told: false,
+            dead: 0.2,
+            ..Recipe::free(150)
+        };
         let world = recipe.make(7, 1_800_000_000_000);
-        assert_eq!(world.projects.iter().filter(|project| project.free).count(), 150);
+        assert_eq!(
+            world.projects.iter().filter(|project| project.free).count(),
+            150
+        );
         assert!((400..=800).contains(&world.keys.len()));
         let dead = world.keys.iter().filter(|key| key.dies.is_some()).count();
-        assert!(dead * 20 > world.keys.len() && dead * 4 < world.keys.len(), "{dead}");
+        assert!(
+            dead * 20 > world.keys.len() && dead * 4 < world.keys.len(),
+            "{dead}"
+        );
         for project in 0..200 {
-            assert!(world.keys.iter().any(|key| key.project == project && key.dies.is_none()));
+            assert!(
+                world
+                    .keys
+                    .iter()
+                    .any(|key| key.project == project && key.dies.is_none())
+            );
         }
-        assert!(world.projects.iter().all(|project| project.ahead.abs() <= 2000));
+        assert!(
+            world
+                .projects
+                .iter()
+                .all(|project| project.ahead.abs() <= 2000)
+        );
         for shape in Shape::ALL {
             assert!(world.projects.iter().any(|project| project.shape == shape));
         }

@@ -49,7 +49,11 @@ impl Found {
 }
 
 /// Runs a scenario under every scheduler. `progress` is told which one, and how much of it is done.
-pub fn compare(scenario: Scenario, setting: &Setting, progress: &mut dyn FnMut(&str, f64)) -> Found {
+pub fn compare(
+    scenario: Scenario,
+    setting: &Setting,
+    progress: &mut dyn FnMut(&str, f64),
+) -> Found {
     let span = (setting.end - setting.start) as f64;
     let mut figures = Vec::new();
     for mut scheduler in schedulers(setting) {

@@ -34,7 +34,7 @@ impl Rng {
     /// From `least` to `most`, both included.
     pub fn between(&mut self, least: u64, most: u64) -> u64 {
         let span = most.saturating_sub(least).saturating_add(1);
-        least + (u128::from(self.bits()) * u128::from(span) >> 64) as u64
+        least + ((u128::from(self.bits()) * u128::from(span)) >> 64) as u64
     }
 
     /// One of these.
@@ -90,7 +90,9 @@ mod tests {
         let mut rng = Rng::of(1, &[]);
         let mean = (0..50_000).map(|_| rng.exponential(10.0)).sum::<f64>() / 50_000.0;
         assert!((9.8..10.2).contains(&mean), "{mean}");
-        let below = (0..50_000).filter(|_| rng.log_normal(40.0, 0.5) < 40.0).count();
+        let below = (0..50_000)
+            .filter(|_| rng.log_normal(40.0, 0.5) < 40.0)
+            .count();
         assert!((24_500..25_500).contains(&below), "{below}");
         assert!((0..1000).all(|_| (3..=5).contains(&rng.between(3, 5))));
     }

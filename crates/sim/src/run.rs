@@ -41,7 +41,11 @@ pub struct Setting {
 }
 
 /// Runs a scheduler through a setting. `progress` is told the virtual time now and then.
-pub fn run(setting: &Setting, scheduler: &mut dyn Scheduler, progress: &mut dyn FnMut(Millis)) -> Figures {
+pub fn run(
+    setting: &Setting,
+    scheduler: &mut dyn Scheduler,
+    progress: &mut dyn FnMut(Millis),
+) -> Figures {
     let mut all = Run::new(setting, scheduler);
     let mut told = setting.start;
     while let Some((now, event)) = all.next_event() {
@@ -134,7 +138,10 @@ impl<'a> Run<'a> {
                 name: scheduler.name(),
                 first: Tally::default(),
                 later: Tally::default(),
-                minutes: vec![Minute::default(); setting.end.saturating_sub(setting.start).div_ceil(MINUTE) as usize],
+                minutes: vec![
+                    Minute::default();
+                    setting.end.saturating_sub(setting.start).div_ceil(MINUTE) as usize
+                ],
                 events: 0,
             },
             setting,
@@ -146,7 +153,13 @@ impl<'a> Run<'a> {
             begun: 0,
             turns: Vec::new(),
             free: Vec::new(),
-            on_its_way: vec![Weight { requests: 0, tokens: 0 }; setting.world.projects.len() * models],
+            on_its_way: vec![
+                Weight {
+                    requests: 0,
+                    tokens: 0
+                };
+                setting.world.projects.len() * models
+            ],
             waiting: vec![BTreeSet::new(); models],
             wakes_at: None,
             looks: false,
@@ -156,7 +169,10 @@ impl<'a> Run<'a> {
 
     fn next_event(&mut self) -> Option<(Millis, Event)> {
         let sessions = &self.setting.load.sessions;
-        let next = self.starts.get(self.begun).map(|at| (sessions[*at as usize].start, *at));
+        let next = self
+            .starts
+            .get(self.begun)
+            .map(|at| (sessions[*at as usize].start, *at));
         let due = self.events.peek().map(|Reverse((at, ..))| *at);
         match (next, due) {
             (Some((start, session)), due) if due.is_none_or(|due| start <= due) => {
@@ -192,7 +208,14 @@ impl<'a> Run<'a> {
     fn begin(&mut self, session: u32, turn: u32, now: Millis) {
         let plan = &self.setting.load.sessions[session as usize];
         let ask = self.setting.load.ask(session, turn);
-        let request = Request { id: 0, client: plan.client, session, turn, talks: plan.turns > 1, ask };
+        let request = Request {
+            id: 0,
+            client: plan.client,
+            session,
+            turn,
+            talks: plan.turns > 1,
+            ask,
+        };
         let fresh = Turn {
             request,
             begun: now,
@@ -224,7 +247,9 @@ impl<'a> Run<'a> {
 
     fn ask(&mut self, id: usize, now: Millis) {
         self.turns[id].asked += 1;
-        let step = self.scheduler.admit(&self.turns[id].request, &mut self.google, now);
+        let step = self
+            .scheduler
+            .admit(&self.turns[id].request, &mut self.google, now);
         self.obey(id, step, now);
     }
 
@@ -300,7 +325,9 @@ impl<'a> Run<'a> {
 
     fn back(&mut self, id: usize, now: Millis) {
         let turn = &self.turns[id];
-        let step = self.scheduler.answered(&turn.request, &turn.answer, &mut self.google, now);
+        let step = self
+            .scheduler
+            .answered(&turn.request, &turn.answer, &mut self.google, now);
         self.obey(id, step, now);
     }
 
@@ -318,7 +345,9 @@ impl<'a> Run<'a> {
             }
             refused => {
                 let back = match refused {
-                    Answer::Quota(exceeded) => exceeded.retry.map(|retry| retry.div_ceil(SECOND) * SECOND),
+                    Answer::Quota(exceeded) => {
+                        exceeded.retry.map(|retry| retry.div_ceil(SECOND) * SECOND)
+                    }
                     _ => None,
                 };
                 let why = refused.name();
@@ -361,7 +390,10 @@ impl<'a> Run<'a> {
         let next = request.turn + 1;
         let abandoned = !served && matches!(session.style, Style::Agent { .. });
         if next < session.turns && !abandoned {
-            self.at(now + request.ask.pause, Event::Begins(request.session, next));
+            self.at(
+                now + request.ask.pause,
+                Event::Begins(request.session, next),
+            );
         } else if let Some(then) = session.then {
             let start = self.setting.load.sessions[then as usize].start.max(now);
             self.at(start, Event::Begins(then, 0));
@@ -452,7 +484,12 @@ impl<'a> Run<'a> {
     fn chance(&self, id: usize, name: u64) -> Rng {
         let turn = &self.turns[id];
         let request = &turn.request;
-        let names = [name, u64::from(request.session), u64::from(request.turn), u64::from(turn.attempts + turn.asked)];
+        let names = [
+            name,
+            u64::from(request.session),
+            u64::from(request.turn),
+            u64::from(turn.attempts + turn.asked),
+        ];
         Rng::of(self.setting.seed, &names)
     }
 
@@ -463,7 +500,11 @@ impl<'a> Run<'a> {
     }
 
     fn tally(&mut self, now: Millis) -> &mut Tally {
-        if now < self.first_ends { &mut self.figures.first } else { &mut self.figures.later }
+        if now < self.first_ends {
+            &mut self.figures.first
+        } else {
+            &mut self.figures.later
+        }
     }
 
     fn minute(&mut self, now: Millis, note: impl FnOnce(&mut Minute)) {
@@ -479,7 +520,7 @@ impl<'a> Run<'a> {
 pub const AFTERWARDS: Millis = 30 * MINUTE;
 
 /// A client comes again three times.
-const RETRIES: u32 = 3;
+pub(crate) const RETRIES: u32 = 3;
 
 /// When it was not told after how long; doubled each time.
 const UNTOLD: Millis = 5 * SECOND;

@@ -46,7 +46,10 @@ impl Scenario {
     pub fn sized(&self, size: Size) -> Self {
         match size {
             Size::Whole => *self,
-            Size::Quick => Self { days: self.days.min(2), ..*self },
+            Size::Quick => Self {
+                days: self.days.min(2),
+                ..*self
+            },
         }
     }
 
@@ -61,17 +64,28 @@ impl Scenario {
                 project.changes.push(Change { at, share });
             }
         }
-        Setting { seed, start: self.start(), end: self.end(), world, load }
+        Setting {
+            seed,
+            start: self.start(),
+            end: self.end(),
+            world,
+            load,
+        }
     }
 
     /// When limits change.
     #[must_use]
     pub fn changes_at(&self) -> Option<Millis> {
-        self.change.map(|part| self.start() + (part * (self.days * DAY) as f64) as Millis)
+        self.change
+            .map(|part| self.start() + (part * (self.days * DAY) as f64) as Millis)
     }
 
     fn start(&self) -> Millis {
-        if self.name == AGENT { midnight_of(2026, 10, 31) } else { midnight_of(2026, 11, 3) }
+        if self.name == AGENT {
+            midnight_of(2026, 10, 31)
+        } else {
+            midnight_of(2026, 11, 3)
+        }
     }
 
     fn end(&self) -> Millis {
@@ -91,18 +105,27 @@ pub const ALL: [Scenario; 10] = [
         change: None,
         make: |scenario, _, seed| {
             let world = Recipe::free(2).make(seed, scenario.start());
-            (world, workload::agent(seed, scenario.start(), scenario.days, &[FLASH]))
+            (
+                world,
+                workload::agent(seed, scenario.start(), scenario.days, &[FLASH]),
+            )
         },
     },
     Scenario {
         name: "team",
         title: "A team by day",
-        about: "30 people, most with an agent and all with small questions; 12 free projects, a tenth of each used by others.",
+        about: "30 people, most with an agent and all with small questions; 8 free projects, a tenth of each used by others.",
         days: 3,
         change: None,
         make: |scenario, _, seed| {
-            let recipe = Recipe { outside: 0.1, ..Recipe::free(12) };
-            (recipe.make(seed, scenario.start()), workload::team(seed, scenario.start(), scenario.days, 30, &[FLASH, LITE]))
+            let recipe = Recipe {
+                outside: 0.1,
+                ..Recipe::free(12)
+            };
+            (
+                recipe.make(seed, scenario.start()),
+                workload::team(seed, scenario.start(), scenario.days, 30, &[FLASH, LITE]),
+            )
         },
     },
     Scenario {
@@ -112,8 +135,16 @@ pub const ALL: [Scenario; 10] = [
         days: 3,
         change: None,
         make: |scenario, _, seed| {
-            let recipe = Recipe { keys: (2, 4), told: false, dead: 0.2, ..Recipe::free(5) };
-            (recipe.make(seed, scenario.start()), workload::team(seed, scenario.start(), scenario.days, 12, &[FLASH, LITE]))
+            let recipe = Recipe {
+                keys: (2, 4),
+                told: false,
+                dead: 0.2,
+                ..Recipe::free(5)
+            };
+            (
+                recipe.make(seed, scenario.start()),
+                workload::team(seed, scenario.start(), scenario.days, 12, &[FLASH, LITE]),
+            )
         },
     },
     Scenario {
@@ -139,9 +170,15 @@ pub const ALL: [Scenario; 10] = [
         days: 3,
         change: None,
         make: |scenario, size, seed| {
-            let recipe = Recipe { paid: 2, ..Recipe::free(40) };
+            let recipe = Recipe {
+                paid: 2,
+                ..Recipe::free(40)
+            };
             let calls = size.of(10_000) as u32;
-            (recipe.make(seed, scenario.start()), workload::embeddings(seed, scenario.start(), scenario.days, calls, 16, EMBEDDING))
+            (
+                recipe.make(seed, scenario.start()),
+                workload::embeddings(seed, scenario.start(), scenario.days, calls, 16, EMBEDDING),
+            )
         },
     },
     Scenario {
@@ -152,7 +189,10 @@ pub const ALL: [Scenario; 10] = [
         change: None,
         make: |scenario, _, seed| {
             let world = Recipe::free(20).make(seed, scenario.start());
-            (world, workload::stampede(seed, scenario.start(), scenario.days, 300, 12, FLASH))
+            (
+                world,
+                workload::stampede(seed, scenario.start(), scenario.days, 300, 12, FLASH),
+            )
         },
     },
     Scenario {
@@ -174,10 +214,17 @@ pub const ALL: [Scenario; 10] = [
         days: 3,
         change: None,
         make: |scenario, _, seed| {
-            let recipe = Recipe { paid: 1, keys: (2, 2), ..Recipe::free(10) };
+            let recipe = Recipe {
+                paid: 1,
+                keys: (2, 2),
+                ..Recipe::free(10)
+            };
             let mut world = recipe.make(seed, scenario.start());
             trouble(&mut world, scenario, seed);
-            (world, workload::team(seed, scenario.start(), scenario.days, 20, &[FLASH, LITE]))
+            (
+                world,
+                workload::team(seed, scenario.start(), scenario.days, 20, &[FLASH, LITE]),
+            )
         },
     },
     Scenario {
@@ -187,9 +234,18 @@ pub const ALL: [Scenario; 10] = [
         days: 3,
         change: None,
         make: |scenario, _, seed| {
-            let recipe = Recipe { paid: 4, ..Recipe::free(40) };
-            let rate = Rate { a_day: 3_800, models: &[PRO] };
-            (recipe.make(seed, scenario.start()), workload::steady(seed, scenario.start(), scenario.days, rate))
+            let recipe = Recipe {
+                paid: 4,
+                ..Recipe::free(40)
+            };
+            let rate = Rate {
+                a_day: 3_800,
+                models: &[PRO],
+            };
+            (
+                recipe.make(seed, scenario.start()),
+                workload::steady(seed, scenario.start(), scenario.days, rate),
+            )
         },
     },
 ];
@@ -200,7 +256,11 @@ fn batch(scenario: &Scenario, size: Size, seed: u64, part: f64, dead: f64) -> (W
         Size::Whole => (180, 20),
         Size::Quick => (36, 1),
     };
-    let recipe = Recipe { paid, dead, ..Recipe::free(free) };
+    let recipe = Recipe {
+        paid,
+        dead,
+        ..Recipe::free(free)
+    };
     let world = recipe.make(seed, scenario.start());
     let load = even(&world, scenario, seed, part);
     (world, load)
@@ -209,10 +269,18 @@ fn batch(scenario: &Scenario, size: Size, seed: u64, part: f64, dead: f64) -> (W
 /// `part` of what the pool has of the smaller model a day, for each of the two.
 fn even(world: &World, scenario: &Scenario, seed: u64, part: f64) -> Load {
     let day: u64 = (0..world.projects.len())
-        .filter(|project| world.keys.iter().any(|key| key.project == *project && key.dies.is_none()))
+        .filter(|project| {
+            world
+                .keys
+                .iter()
+                .any(|key| key.project == *project && key.dies.is_none())
+        })
         .map(|project| world.projects[project].limits[usize::from(FLASH)].requests_day)
         .sum();
-    let rate = Rate { a_day: (2.0 * day as f64 * part) as u64, models: &[FLASH, LITE] };
+    let rate = Rate {
+        a_day: (2.0 * day as f64 * part) as u64,
+        models: &[FLASH, LITE],
+    };
     workload::steady(seed, scenario.start(), scenario.days, rate)
 }
 
@@ -225,7 +293,12 @@ fn trouble(world: &mut World, scenario: &Scenario, seed: u64) {
         let begins = from + day * DAY + rng.between(0, 8 * HOUR);
         let lasts = rng.between(10_000, most);
         let model = usize::from(rng.one_of(&[FLASH, LITE]));
-        Spell { trouble, model, from: begins, to: begins + lasts }
+        Spell {
+            trouble,
+            model,
+            from: begins,
+            to: begins + lasts,
+        }
     };
     for _ in 0..10 {
         world.spells.push(spell(Trouble::Overloaded, 10 * MINUTE));
@@ -253,18 +326,41 @@ pub fn trace(lines: &[Line], seed: u64) -> (Scenario, Setting) {
         change: None,
         make: |_, _, seed| (World::default(), Load::new(seed)),
     };
-    let mut world = Recipe { paid: 2, ..Recipe::free(20) }.make(seed, scenario.start());
+    let mut world = Recipe {
+        paid: 2,
+        ..Recipe::free(20)
+    }
+    .make(seed, scenario.start());
     for line in lines {
         if !world.models.iter().any(|model| model.name == line.model) {
-            world.models.push(Model { name: line.model.clone(), embeds: line.embeds });
+            world.models.push(Model {
+                name: line.model.clone(),
+                embeds: line.embeds,
+            });
             for project in &mut world.projects {
-                project.limits.push(if project.free { UNKNOWN_FREE } else { UNKNOWN_PAID });
+                project.limits.push(if project.free {
+                    UNKNOWN_FREE
+                } else {
+                    UNKNOWN_PAID
+                });
             }
         }
     }
-    let place = |name: &str| world.models.iter().position(|model| model.name == name).unwrap_or_default();
+    let place = |name: &str| {
+        world
+            .models
+            .iter()
+            .position(|model| model.name == name)
+            .unwrap_or_default()
+    };
     let load = workload::replay(seed, scenario.start(), lines, place);
-    let setting = Setting { seed, start: scenario.start(), end: scenario.end(), world, load };
+    let setting = Setting {
+        seed,
+        start: scenario.start(),
+        end: scenario.end(),
+        world,
+        load,
+    };
     (scenario, setting)
 }
 

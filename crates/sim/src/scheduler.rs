@@ -69,7 +69,13 @@ pub trait Scheduler {
     fn admit(&mut self, request: &Request, google: &mut Google, now: Millis) -> Step;
 
     /// An attempt was answered.
-    fn answered(&mut self, request: &Request, answer: &Answer, google: &mut Google, now: Millis) -> Step;
+    fn answered(
+        &mut self,
+        request: &Request,
+        answer: &Answer,
+        google: &mut Google,
+        now: Millis,
+    ) -> Step;
 
     /// A request is over: its answer has gone to the client whole, or it was refused.
     fn finish(&mut self, request: &Request, served: bool, now: Millis);

@@ -97,7 +97,10 @@ impl Ask {
     /// What it weighs on quotas.
     #[must_use]
     pub const fn weight(&self) -> Weight {
-        Weight { requests: self.items, tokens: self.tokens_in }
+        Weight {
+            requests: self.items,
+            tokens: self.tokens_in,
+        }
     }
 }
 
@@ -118,7 +121,12 @@ impl Load {
     /// Nothing yet.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self { sessions: Vec::new(), recorded: Vec::new(), patience: PATIENCE, seed }
+        Self {
+            sessions: Vec::new(),
+            recorded: Vec::new(),
+            patience: PATIENCE,
+            seed,
+        }
     }
 
     /// What a session's turn asks.
@@ -138,7 +146,10 @@ impl Load {
     /// How many turns there are.
     #[must_use]
     pub fn turns(&self) -> u64 {
-        self.sessions.iter().map(|session| u64::from(session.turns)).sum()
+        self.sessions
+            .iter()
+            .map(|session| u64::from(session.turns))
+            .sum()
     }
 
     /// Adds both.
@@ -146,13 +157,14 @@ impl Load {
     pub fn and(mut self, other: Self) -> Self {
         let shift = self.sessions.len() as u32;
         let recorded = self.recorded.len() as u32;
-        self.sessions.extend(other.sessions.into_iter().map(|mut session| {
-            session.then = session.then.map(|then| then + shift);
-            if let Style::Recorded(at) = &mut session.style {
-                *at += recorded;
-            }
-            session
-        }));
+        self.sessions
+            .extend(other.sessions.into_iter().map(|mut session| {
+                session.then = session.then.map(|then| then + shift);
+                if let Style::Recorded(at) = &mut session.style {
+                    *at += recorded;
+                }
+                session
+            }));
         self.recorded.extend(other.recorded);
         self
     }

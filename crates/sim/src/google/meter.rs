@@ -34,7 +34,13 @@ struct Outside {
 }
 
 impl Meter {
-    pub(super) fn new(world: &World, project: usize, model: usize, seed: u64, start: Millis) -> Self {
+    pub(super) fn new(
+        world: &World,
+        project: usize,
+        model: usize,
+        seed: u64,
+        start: Millis,
+    ) -> Self {
         let plan = &world.projects[project];
         let limits = plan.limits[model];
         let names = [project as u64, model as u64];
@@ -50,7 +56,12 @@ impl Meter {
             requests_day: Day::new(plan.ahead),
             tokens_day: Day::new(plan.ahead),
             changes,
-            outside: Outside::new(plan.outside, limits, Rng::of(seed, &[OUTSIDE, names[0], names[1]]), start),
+            outside: Outside::new(
+                plan.outside,
+                limits,
+                Rng::of(seed, &[OUTSIDE, names[0], names[1]]),
+                start,
+            ),
             rng,
         }
     }
@@ -70,15 +81,19 @@ impl Meter {
             self.take(weight, now);
             return Answer::Served;
         }
+        if project.counts_refused {
+            self.take(weight, now);
+        }
         let retry = match project.retry {
             RetryInfo::Exact => self.fits_at(weight, now).map(|at| at - now),
             RetryInfo::SomeSeconds => Some(self.rng.between(5 * SECOND, MINUTE)),
             RetryInfo::Missing => None,
         };
-        if project.counts_refused {
-            self.take(weight, now);
-        }
-        Answer::Quota(Exceeded { which, limits: self.limits, retry })
+        Answer::Quota(Exceeded {
+            which,
+            limits: self.limits,
+            retry,
+        })
     }
 
     pub(super) fn fits_at(&mut self, weight: Weight, now: Millis) -> Option<Millis> {
@@ -95,7 +110,10 @@ impl Meter {
         let minute = self
             .requests_minute
             .fits_at(requests, limits.requests_minute, now)?
-            .max(self.tokens_minute.fits_at(tokens, limits.tokens_minute, now)?);
+            .max(
+                self.tokens_minute
+                    .fits_at(tokens, limits.tokens_minute, now)?,
+            );
         Some(day.max(minute))
     }
 
@@ -123,9 +141,12 @@ impl Meter {
 
     fn take(&mut self, weight: Weight, now: Millis) {
         let limits = self.limits;
-        self.requests_minute.take(weight.requests, limits.requests_minute, now);
-        self.tokens_minute.take(weight.tokens, limits.tokens_minute, now);
-        self.requests_day.take(weight.requests, limits.requests_day, now);
+        self.requests_minute
+            .take(weight.requests, limits.requests_minute, now);
+        self.tokens_minute
+            .take(weight.tokens, limits.tokens_minute, now);
+        self.requests_day
+            .take(weight.requests, limits.requests_day, now);
         self.tokens_day.take(weight.tokens, limits.tokens_day, now);
     }
 
@@ -142,10 +163,18 @@ impl Meter {
             && outside.next <= now
         {
             let at = outside.next;
-            let weight = Weight { requests: 1, tokens: outside.tokens };
+            let weight = Weight {
+                requests: 1,
+                tokens: outside.tokens,
+            };
             outside.next += (outside.rng.exponential(outside.gap) as Millis).max(1);
             let left = self.left(at);
-            if weight.each().iter().zip(left).all(|(wants, left)| *wants <= left) {
+            if weight
+                .each()
+                .iter()
+                .zip(left)
+                .all(|(wants, left)| *wants <= left)
+            {
                 self.take(weight, at);
             }
         }
@@ -155,7 +184,9 @@ impl Meter {
 impl Outside {
     /// As much as is `share` of what the project has a day, spread over it.
     fn new(share: f64, limits: Limits, mut rng: Rng, start: Millis) -> Option<Self> {
-        let a_day = limits.requests_day.min(limits.requests_minute.saturating_mul(DAY / MINUTE));
+        let a_day = limits
+            .requests_day
+            .min(limits.requests_minute.saturating_mul(DAY / MINUTE));
         if share <= 0.0 || a_day == 0 {
             return None;
         }
@@ -166,7 +197,12 @@ impl Outside {
             tokens => tokens / limits.requests_minute.max(10),
         };
         let next = start + rng.exponential(gap) as Millis;
-        Some(Self { rng, next, gap, tokens })
+        Some(Self {
+            rng,
+            next,
+            gap,
+            tokens,
+        })
     }
 }
 

@@ -18,9 +18,16 @@ fn project(limits: Limits) -> Project {
 
 fn google(project: Project) -> Google {
     let world = World {
-        models: vec![Model { name: "gemini-made-up".into(), embeds: false }],
+        models: vec![Model {
+            name: "gemini-made-up".into(),
+            embeds: false,
+        }],
         projects: vec![project],
-        keys: vec![Key { project: 0, told: true, dies: None }],
+        keys: vec![Key {
+            project: 0,
+            told: true,
+            dies: None,
+        }],
         spells: Vec::new(),
     };
     Google::new(&world, 1, START)
@@ -33,11 +40,16 @@ const fn midnight() -> Millis {
     1_793_606_400_000
 }
 
-const ONE: Weight = Weight { requests: 1, tokens: 1000 };
+const ONE: Weight = Weight {
+    requests: 1,
+    tokens: 1000,
+};
 
 /// How many of so many at once are served.
 fn served(google: &mut Google, weight: Weight, times: usize, now: Millis) -> usize {
-    (0..times).filter(|_| google.ask(0, 0, weight, now) == Answer::Served).count()
+    (0..times)
+        .filter(|_| google.ask(0, 0, weight, now) == Answer::Served)
+        .count()
 }
 
 #[test]
@@ -47,7 +59,13 @@ fn each_limit_refuses_what_is_over_it_and_no_more() {
         (Limits::new(7, UNLIMITED, UNLIMITED), 7),
         (Limits::new(100, 5_500, UNLIMITED), 5),
         (Limits::new(100, UNLIMITED, 3), 3),
-        (Limits { tokens_day: 2_000, ..Limits::new(100, UNLIMITED, UNLIMITED) }, 2),
+        (
+            Limits {
+                tokens_day: 2_000,
+                ..Limits::new(100, UNLIMITED, UNLIMITED)
+            },
+            2,
+        ),
     ] {
         let mut google = google(project(limits));
         assert_eq!(served(&mut google, ONE, 20, START), fits, "{limits:?}");
@@ -57,7 +75,18 @@ fn each_limit_refuses_what_is_over_it_and_no_more() {
 #[test]
 fn every_item_of_a_batch_of_embeddings_counts() {
     let mut google = google(project(Limits::new(100, UNLIMITED, UNLIMITED)));
-    assert_eq!(served(&mut google, Weight { requests: 30, tokens: 1 }, 10, START), 3);
+    assert_eq!(
+        served(
+            &mut google,
+            Weight {
+                requests: 30,
+                tokens: 1
+            },
+            10,
+            START
+        ),
+        3
+    );
 }
 
 #[test]
@@ -74,7 +103,10 @@ fn a_refusal_names_what_was_exceeded_and_when_it_fits_again() {
 #[test]
 fn refused_requests_count_where_the_project_counts_them() {
     for counts in [false, true] {
-        let mut google = google(Project { counts_refused: counts, ..project(Limits::new(2, UNLIMITED, UNLIMITED)) });
+        let mut google = google(Project {
+            counts_refused: counts,
+            ..project(Limits::new(2, UNLIMITED, UNLIMITED))
+        });
         served(&mut google, ONE, 2, START);
         served(&mut google, ONE, 2, START + 30 * SECOND);
         // Those from the beginning are forgotten; those that were refused are not, if they count.
@@ -86,8 +118,17 @@ fn refused_requests_count_where_the_project_counts_them() {
 #[test]
 fn limits_change_at_their_instant() {
     let at = START + 10 * MINUTE;
-    let changes = vec![Change { at, share: 2.0 }, Change { at: at + 10 * MINUTE, share: 0.5 }];
-    let mut google = google(Project { changes, ..project(Limits::new(10, UNLIMITED, UNLIMITED)) });
+    let changes = vec![
+        Change { at, share: 2.0 },
+        Change {
+            at: at + 10 * MINUTE,
+            share: 0.5,
+        },
+    ];
+    let mut google = google(Project {
+        changes,
+        ..project(Limits::new(10, UNLIMITED, UNLIMITED))
+    });
     assert_eq!(served(&mut google, ONE, 40, at - 1), 10);
     assert_eq!(served(&mut google, ONE, 40, at), 10);
     assert_eq!(served(&mut google, ONE, 40, at + 2 * MINUTE), 20);
@@ -97,22 +138,43 @@ fn limits_change_at_their_instant() {
 #[test]
 fn what_others_use_leaves_less() {
     let alone = project(Limits::new(10, UNLIMITED, 1000));
-    let mut google = google(Project { outside: 0.3, ..alone });
+    let mut google = google(Project {
+        outside: 0.3,
+        ..alone
+    });
     let mut total = 0;
     for minute in 0..23 * 60 {
-        total += served(&mut google, ONE, 10, START + minute * MINUTE);
+        total += served(&mut google, ONE, 1, START + minute * MINUTE);
     }
-    assert!((600..1000).contains(&total), "{total}");
+    assert!((790..870).contains(&total), "{total}");
 }
 
 #[test]
 fn dead_keys_spells_and_missing_models_say_so_and_count_nothing() {
-    let mut plan = google(project(Limits::new(10, UNLIMITED, 10))).world().clone();
-    plan.models.push(Model { name: "gemini-lacking".into(), embeds: false });
+    let mut plan = google(project(Limits::new(10, UNLIMITED, 10)))
+        .world()
+        .clone();
+    plan.models.push(Model {
+        name: "gemini-lacking".into(),
+        embeds: false,
+    });
     plan.projects[0].limits.push(Limits::NONE);
-    plan.keys.push(Key { project: 0, told: false, dies: Some((START + HOUR, Death::Leaked)) });
-    let spell = |trouble, model, hour| Spell { trouble, model, from: START + hour * HOUR, to: START + (hour + 1) * HOUR };
-    plan.spells = vec![spell(Trouble::Overloaded, 0, 2), spell(Trouble::Exhausted, 0, 3), spell(Trouble::Ban, 0, 4)];
+    plan.keys.push(Key {
+        project: 0,
+        told: false,
+        dies: Some((START + HOUR, Death::Leaked)),
+    });
+    let spell = |trouble, model, hour| Spell {
+        trouble,
+        model,
+        from: START + hour * HOUR,
+        to: START + (hour + 1) * HOUR,
+    };
+    plan.spells = vec![
+        spell(Trouble::Overloaded, 0, 2),
+        spell(Trouble::Exhausted, 0, 3),
+        spell(Trouble::Ban, 0, 4),
+    ];
     let mut google = Google::new(&plan, 1, START);
     let mut ask = |key, model, hour: u64| google.ask(key, model, ONE, START + hour * HOUR);
     assert_eq!(ask(0, 1, 0), Answer::Tier);

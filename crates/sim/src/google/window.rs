@@ -28,8 +28,15 @@ impl Shape {
 /// What a quota of a minute has counted.
 #[derive(Clone, Debug)]
 pub(super) enum Minute {
-    Fixed { phase: Millis, window: u64, used: u64 },
-    Sliding { log: VecDeque<(Millis, u64)>, used: u64 },
+    Fixed {
+        phase: Millis,
+        window: u64,
+        used: u64,
+    },
+    Sliding {
+        log: VecDeque<(Millis, u64)>,
+        used: u64,
+    },
     /// In sixty-thousandths, so that a millisecond's refill is a whole number.
     Bucket { drawn: u64, at: Millis },
 }
@@ -37,8 +44,15 @@ pub(super) enum Minute {
 impl Minute {
     pub(super) fn new(shape: Shape, phase: Millis) -> Self {
         match shape {
-            Shape::Fixed => Self::Fixed { phase, window: 0, used: 0 },
-            Shape::Sliding => Self::Sliding { log: VecDeque::new(), used: 0 },
+            Shape::Fixed => Self::Fixed {
+                phase,
+                window: 0,
+                used: 0,
+            },
+            Shape::Sliding => Self::Sliding {
+                log: VecDeque::new(),
+                used: 0,
+            },
             Shape::Bucket => Self::Bucket { drawn: 0, at: 0 },
         }
     }
@@ -49,7 +63,11 @@ impl Minute {
             return UNLIMITED;
         }
         match self {
-            Self::Fixed { phase, window, used } => {
+            Self::Fixed {
+                phase,
+                window,
+                used,
+            } => {
                 let current = (now + *phase) / MINUTE;
                 if current != *window {
                     (*window, *used) = (current, 0);
@@ -135,7 +153,11 @@ pub(super) struct Day {
 
 impl Day {
     pub(super) const fn new(ahead: i64) -> Self {
-        Self { ahead, ends: 0, used: 0 }
+        Self {
+            ahead,
+            ends: 0,
+            used: 0,
+        }
     }
 
     pub(super) fn left(&mut self, limit: u64, now: Millis) -> u64 {
@@ -189,17 +211,26 @@ mod tests {
 
     #[test]
     fn a_fixed_window_starts_again_at_its_own_second() {
-        assert_eq!(served(Shape::Fixed, 2, &[0, 10, 20, 44, 45, 46, 47, 104, 105]), [0, 10, 45, 46, 105]);
+        assert_eq!(
+            served(Shape::Fixed, 2, &[0, 10, 20, 44, 45, 46, 47, 104, 105]),
+            [0, 10, 45, 46, 105]
+        );
     }
 
     #[test]
     fn a_sliding_window_forgets_each_request_after_a_minute() {
-        assert_eq!(served(Shape::Sliding, 2, &[0, 10, 20, 59, 60, 61, 69, 70, 71]), [0, 10, 60, 70]);
+        assert_eq!(
+            served(Shape::Sliding, 2, &[0, 10, 20, 59, 60, 61, 69, 70, 71]),
+            [0, 10, 60, 70]
+        );
     }
 
     #[test]
     fn a_bucket_gives_a_burst_and_then_an_even_flow() {
-        assert_eq!(served(Shape::Bucket, 2, &[0, 0, 0, 29, 30, 31, 59, 60, 61]), [0, 0, 30, 60]);
+        assert_eq!(
+            served(Shape::Bucket, 2, &[0, 0, 0, 29, 30, 31, 59, 60, 61]),
+            [0, 0, 30, 60]
+        );
     }
 
     #[test]
@@ -215,7 +246,10 @@ mod tests {
                 let at = minute.clone().fits_at(amount, 400, now).unwrap();
                 assert!(minute.clone().left(400, at) >= amount, "{shape:?} {amount}");
                 if at > now {
-                    assert!(minute.clone().left(400, at - 1) < amount, "{shape:?} {amount}");
+                    assert!(
+                        minute.clone().left(400, at - 1) < amount,
+                        "{shape:?} {amount}"
+                    );
                 }
             }
         }

@@ -22,7 +22,13 @@ pub struct Wire {
 
 impl Wire {
     /// What the relay sees of this answer to a request for `model` with a key of `project`.
-    pub fn outcome(&mut self, world: &World, project: usize, model: usize, answer: &Answer) -> Outcome {
+    pub fn outcome(
+        &mut self,
+        world: &World,
+        project: usize,
+        model: usize,
+        answer: &Answer,
+    ) -> Outcome {
         let name = &world.models[model].name;
         let body = match answer {
             Answer::Served => return Outcome::Served,
@@ -33,21 +39,47 @@ impl Wire {
                 let mut error = self
                     .quotas
                     .entry(key)
-                    .or_insert_with(|| GoogleError::parse(quota(name, embeds, free, exceeded).as_bytes()))
+                    .or_insert_with(|| {
+                        GoogleError::parse(quota(name, embeds, free, exceeded).as_bytes())
+                    })
                     .clone();
                 error.retry_delay = exceeded.retry.map(Duration::from_millis);
                 return Outcome::Refused { status: 429, error };
             }
             Answer::Tier => (429, tier(name)),
-            Answer::Exhausted => (429, plain(429, "Resource has been exhausted (e.g. check quota).", "RESOURCE_EXHAUSTED")),
-            Answer::Overloaded => (503, plain(503, "The model is overloaded. Please try again later.", "UNAVAILABLE")),
+            Answer::Exhausted => (
+                429,
+                plain(
+                    429,
+                    "Resource has been exhausted (e.g. check quota).",
+                    "RESOURCE_EXHAUSTED",
+                ),
+            ),
+            Answer::Overloaded => (
+                503,
+                plain(
+                    503,
+                    "The model is overloaded. Please try again later.",
+                    "UNAVAILABLE",
+                ),
+            ),
             Answer::Invalid => (400, INVALID.to_owned()),
-            Answer::Leaked => (403, plain(403, "Your API key was reported as leaked. Please use another API key.", "PERMISSION_DENIED")),
+            Answer::Leaked => (
+                403,
+                plain(
+                    403,
+                    "Your API key was reported as leaked. Please use another API key.",
+                    "PERMISSION_DENIED",
+                ),
+            ),
             Answer::Banned => (403, BANNED.to_owned()),
         };
         self.others
             .entry((answer.name(), model))
-            .or_insert_with(|| Outcome::Refused { status: body.0, error: GoogleError::parse(body.1.as_bytes()) })
+            .or_insert_with(|| Outcome::Refused {
+                status: body.0,
+                error: GoogleError::parse(body.1.as_bytes()),
+            })
             .clone()
     }
 }
@@ -65,7 +97,10 @@ fn quota(model: &str, embeds: bool, free: bool, exceeded: &Exceeded) -> String {
         }
         let (metric, id) = names(at, embeds, free);
         let limit = exceeded.limits.each()[at];
-        let _ = write!(lines, r"\n* Quota exceeded for metric: {metric}, limit: {limit}, model: {model}");
+        let _ = write!(
+            lines,
+            r"\n* Quota exceeded for metric: {metric}, limit: {limit}, model: {model}"
+        );
         violations.push(format!(
             r#"{{"quotaMetric": "{metric}", "quotaId": "{id}", "quotaDimensions": {{"location": "global", "model": "{model}"}}, "quotaValue": "{limit}"}}"#
         ));
@@ -177,7 +212,10 @@ mod tests {
 
     fn world() -> World {
         World {
-            models: vec![Model { name: "gemini-made-up".into(), embeds: false }],
+            models: vec![Model {
+                name: "gemini-made-up".into(),
+                embeds: false,
+            }],
             projects: vec![Project {
                 free: true,
                 limits: vec![Limits::new(10, 250_000, 250)],
@@ -207,20 +245,36 @@ mod tests {
             retry: Some(51_606),
         };
         let (status, read) = error(&Answer::Quota(exceeded));
-        assert_eq!((status, read.structured, read.status.as_str()), (429, true, "RESOURCE_EXHAUSTED"));
-        let told: Vec<_> = read.violations.iter().map(|v| (v.quota_id.as_str(), v.value)).collect();
+        assert_eq!(
+            (status, read.structured, read.status.as_str()),
+            (429, true, "RESOURCE_EXHAUSTED")
+        );
+        let told: Vec<_> = read
+            .violations
+            .iter()
+            .map(|v| (v.quota_id.as_str(), v.value))
+            .collect();
         assert_eq!(
             told,
             [
-                ("GenerateRequestsPerMinutePerProjectPerModel-FreeTier", Some(10)),
-                ("GenerateRequestsPerDayPerProjectPerModel-FreeTier", Some(250)),
+                (
+                    "GenerateRequestsPerMinutePerProjectPerModel-FreeTier",
+                    Some(10)
+                ),
+                (
+                    "GenerateRequestsPerDayPerProjectPerModel-FreeTier",
+                    Some(250)
+                ),
             ]
         );
         assert_eq!(read.retry_delay, Some(Duration::from_millis(51_606)));
         // What is put in is what reading would have given.
         let body = quota("gemini-made-up", false, true, &exceeded);
         assert_eq!(GoogleError::parse(body.as_bytes()), read);
-        let (_, silent) = error(&Answer::Quota(Exceeded { retry: None, ..exceeded }));
+        let (_, silent) = error(&Answer::Quota(Exceeded {
+            retry: None,
+            ..exceeded
+        }));
         assert_eq!(silent.retry_delay, None);
     }
 

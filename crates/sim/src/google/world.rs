@@ -20,7 +20,12 @@ impl Limits {
     /// Requests and tokens a minute and requests a day, as Google lists them; tokens a day unlimited.
     #[must_use]
     pub const fn new(requests_minute: u64, tokens_minute: u64, requests_day: u64) -> Self {
-        Self { requests_minute, tokens_minute, requests_day, tokens_day: UNLIMITED }
+        Self {
+            requests_minute,
+            tokens_minute,
+            requests_day,
+            tokens_day: UNLIMITED,
+        }
     }
 
     /// Of a model that the project lacks.
@@ -29,13 +34,24 @@ impl Limits {
     /// In a fixed order: requests a minute, tokens a minute, requests a day, tokens a day.
     #[must_use]
     pub const fn each(&self) -> [u64; 4] {
-        [self.requests_minute, self.tokens_minute, self.requests_day, self.tokens_day]
+        [
+            self.requests_minute,
+            self.tokens_minute,
+            self.requests_day,
+            self.tokens_day,
+        ]
     }
 
     /// Each of them times `share`, where there is one.
     #[must_use]
     pub fn times(&self, share: f64) -> Self {
-        let of = |limit: u64| if limit == UNLIMITED { limit } else { (limit as f64 * share).round() as u64 };
+        let of = |limit: u64| {
+            if limit == UNLIMITED {
+                limit
+            } else {
+                (limit as f64 * share).round() as u64
+            }
+        };
         Self {
             requests_minute: of(self.requests_minute),
             tokens_minute: of(self.tokens_minute),
@@ -126,7 +142,9 @@ pub struct Key {
 
 impl Key {
     pub(super) fn death(&self, now: Millis) -> Option<Death> {
-        self.dies.filter(|(at, _)| *at <= now).map(|(_, death)| death)
+        self.dies
+            .filter(|(at, _)| *at <= now)
+            .map(|(_, death)| death)
     }
 }
 

@@ -32,32 +32,77 @@ impl Bar {
 #[must_use]
 pub fn bars(found: &[Found]) -> Vec<Bar> {
     let percent = |value: f64| format!("{:.2} %", 100.0 * value);
-    let served = |ours: u64, best: u64| if best == 0 { 1.0 } else { ours as f64 / best as f64 };
+    let served = |ours: u64, best: u64| {
+        if best == 0 {
+            1.0
+        } else {
+            ours as f64 / best as f64
+        }
+    };
     let mut bars = vec![
-        judge(found, "served, of what the omniscient serves, after the first day", "≥ 99.5 %", percent, |found, ours| {
-            let value = served(ours.later.served, found.omniscient().later.served);
-            Some((value, value >= 0.995, -value))
-        }),
-        judge(found, "attempts refused for quota, after the first day", "≤ 1 %", percent, |_, ours| {
-            most(ours.later.wasted_share(), 0.01)
-        }),
-        judge(found, "served, of what the omniscient serves, on the first day", "≥ 97 %", percent, |found, ours| {
-            let value = served(ours.first.served, found.omniscient().first.served);
-            Some((value, value >= 0.97, -value))
-        }),
-        judge(found, "attempts refused for quota, on the first day", "≤ 5 %", percent, |_, ours| {
-            most(ours.first.wasted_share(), 0.05)
-        }),
-        judge(found, "requests that waited though the relay believed that a project had room", "0", |value| format!("{value}"), |_, ours| {
-            most((ours.first.believed_room + ours.later.believed_room) as f64, 0.0)
-        }),
-        judge(found, "requests that waited though a project had room in truth", "≤ 0.5 %", percent, |_, ours| {
-            let all = ours.first.and(&ours.later);
-            most(share(all.true_room, all.offered), 0.005)
-        }),
+        judge(
+            found,
+            "served, of what the omniscient serves, after the first day",
+            "≥ 99.5 %",
+            percent,
+            |found, ours| {
+                let value = served(ours.later.served, found.omniscient().later.served);
+                Some((value, value >= 0.995, -value))
+            },
+        ),
+        judge(
+            found,
+            "attempts refused for quota, after the first day",
+            "≤ 1 %",
+            percent,
+            |_, ours| most(ours.later.wasted_share(), 0.01),
+        ),
+        judge(
+            found,
+            "served, of what the omniscient serves, on the first day",
+            "≥ 97 %",
+            percent,
+            |found, ours| {
+                let value = served(ours.first.served, found.omniscient().first.served);
+                Some((value, value >= 0.97, -value))
+            },
+        ),
+        judge(
+            found,
+            "attempts refused for quota, on the first day",
+            "≤ 5 %",
+            percent,
+            |_, ours| most(ours.first.wasted_share(), 0.05),
+        ),
+        judge(
+            found,
+            "requests that waited though the relay believed that a project had room",
+            "0",
+            |value| format!("{value}"),
+            |_, ours| {
+                most(
+                    (ours.first.believed_room + ours.later.believed_room) as f64,
+                    0.0,
+                )
+            },
+        ),
+        judge(
+            found,
+            "requests that waited though a project had room in truth",
+            "≤ 0.5 %",
+            percent,
+            |_, ours| {
+                let all = ours.first.and(&ours.later);
+                most(share(all.true_room, all.offered), 0.005)
+            },
+        ),
     ];
     let hours = |minutes: f64| {
-        if minutes.is_finite() { format!("{:.1} h", minutes / 60.0) } else { "not within the run".into() }
+        if minutes.is_finite() {
+            format!("{:.1} h", minutes / 60.0)
+        } else {
+            "not within the run".into()
+        }
     };
     bars.push(judge(
         found,
@@ -66,7 +111,8 @@ pub fn bars(found: &[Found]) -> Vec<Bar> {
         hours,
         |found, ours| {
             let change = found.change_minute?;
-            let after = recovery(&ours.minutes, &found.omniscient().minutes, change).map_or(f64::INFINITY, |after| after as f64);
+            let after = recovery(&ours.minutes, &found.omniscient().minutes, change)
+                .map_or(f64::INFINITY, |after| after as f64);
             Some((after, after <= 24.0 * 60.0, after))
         },
     ));
@@ -82,7 +128,14 @@ fn judge(
     show: impl Fn(f64) -> String,
     value: impl Fn(&Found, &Figures) -> Option<(f64, bool, f64)>,
 ) -> Bar {
-    let mut bar = Bar { what, found: "–".into(), place: String::new(), limit, holding: 0, judged: 0 };
+    let mut bar = Bar {
+        what,
+        found: "–".into(),
+        place: String::new(),
+        limit,
+        holding: 0,
+        judged: 0,
+    };
     let mut worst = f64::NEG_INFINITY;
     for found in found {
         for ours in found.ours() {
@@ -108,9 +161,17 @@ fn most(value: f64, limit: f64) -> Option<(f64, bool, f64)> {
 
 /// How many minutes after `change` an hour begins in which at least 99 % of what the best served was served.
 fn recovery(ours: &[Minute], best: &[Minute], change: usize) -> Option<usize> {
-    let served = |minutes: &[Minute]| minutes.iter().map(|minute| u64::from(minute.served)).sum::<u64>();
+    let served = |minutes: &[Minute]| {
+        minutes
+            .iter()
+            .map(|minute| u64::from(minute.served))
+            .sum::<u64>()
+    };
     (change..best.len().saturating_sub(HOUR)).find_map(|at| {
-        let (ours, best) = (served(ours.get(at..at + HOUR)?), served(best.get(at..at + HOUR)?));
+        let (ours, best) = (
+            served(ours.get(at..at + HOUR)?),
+            served(best.get(at..at + HOUR)?),
+        );
         (best > 0 && ours * 100 >= best * 99).then_some(at - change)
     })
 }
@@ -124,7 +185,13 @@ mod tests {
 
     #[test]
     fn recovery_is_when_an_hour_is_as_good_again() {
-        let best = vec![Minute { served: 10, ..Minute::default() }; 600];
+        let best = vec![
+            Minute {
+                served: 10,
+                ..Minute::default()
+            };
+            600
+        ];
         let mut ours = best.clone();
         for minute in &mut ours[100..250] {
             minute.served = 5;

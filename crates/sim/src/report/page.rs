@@ -17,7 +17,11 @@ pub enum PageError {
 impl fmt::Display for PageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoMarks(path) => write!(f, "{} lacks {BEGIN} and {END}: put them where the figures belong", path.display()),
+            Self::NoMarks(path) => write!(
+                f,
+                "{} lacks {BEGIN} and {END}: put them where the figures belong",
+                path.display()
+            ),
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
         }
     }
@@ -44,7 +48,10 @@ pub fn write(page: &Path, figures: &str, found: &[Found]) -> Result<(), PageErro
 fn between(page: &str, figures: &str) -> Option<String> {
     let (before, rest) = page.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", figures.trim()))
+    Some(format!(
+        "{before}{BEGIN}\n\n{}\n\n{END}{after}",
+        figures.trim()
+    ))
 }
 
 const BEGIN: &str = "<!-- cargo xtask sim --write: begin -->";

@@ -11,7 +11,11 @@ use std::fmt::Write as _;
 /// The plots of a scenario: of its later days, or of its only one.
 #[must_use]
 pub fn plot(found: &Found) -> String {
-    let from = if found.scenario.days > 1 { found.first_minutes } else { 0 };
+    let from = if found.scenario.days > 1 {
+        found.first_minutes
+    } else {
+        0
+    };
     let view = View::of(found, from);
     let mut svg = String::new();
     let _ = write!(
@@ -27,30 +31,59 @@ pub fn plot(found: &Found) -> String {
         about = escape(found.scenario.about),
     );
     legend(&mut svg, &found.figures);
-    let panels: [(&str, &str, fn(&Minute) -> f64); 3] = [
-        ("Served", "turns a minute", |minute| f64::from(minute.served)),
-        ("Refused", "refusals a minute that clients saw", |minute| f64::from(minute.refused)),
-        ("Wasted attempts", "attempts a minute that were not served", |minute| f64::from(minute.wasted)),
+    let panels: [(&str, &str, Of); 3] = [
+        ("Served", "turns a minute", |minute| {
+            f64::from(minute.served)
+        }),
+        ("Refused", "refusals a minute that clients saw", |minute| {
+            f64::from(minute.refused)
+        }),
+        (
+            "Wasted attempts",
+            "attempts a minute that were not served",
+            |minute| f64::from(minute.wasted),
+        ),
     ];
     for (at, (name, unit, of)) in panels.into_iter().enumerate() {
         let mut lines: Vec<(usize, Vec<f64>)> = found
             .figures
             .iter()
             .enumerate()
-            .map(|(at, figures)| (at, view.points(&by_minute_of_day(&figures.minutes, from, of))))
+            .map(|(at, figures)| {
+                (
+                    at,
+                    view.points(&by_minute_of_day(&figures.minutes, from, of)),
+                )
+            })
             .collect();
         if at == 0 {
-            let offered = by_minute_of_day(&found.omniscient().minutes, from, |minute| f64::from(minute.offered));
+            let offered = by_minute_of_day(&found.omniscient().minutes, from, |minute| {
+                f64::from(minute.offered)
+            });
             lines.insert(0, (OFFERED, view.points(&offered)));
         }
         panel(&mut svg, at, name, unit, &view, &lines);
     }
-    let waits: Vec<(usize, Vec<f64>)> =
-        found.figures.iter().enumerate().map(|(at, figures)| (at, view.waits(figures, from))).collect();
-    panel(&mut svg, 3, "Added wait", "seconds, mean of the turns served", &view, &waits);
+    let waits: Vec<(usize, Vec<f64>)> = found
+        .figures
+        .iter()
+        .enumerate()
+        .map(|(at, figures)| (at, view.waits(figures, from)))
+        .collect();
+    panel(
+        &mut svg,
+        3,
+        "Added wait",
+        "seconds, mean of the turns served",
+        &view,
+        &waits,
+    );
     svg.push_str("</svg>\n");
     svg
 }
+
+/// A figure of a minute.
+type Of = fn(&Minute) -> f64;
 
 /// Which minutes of the day are shown, and how many become one point.
 struct View {
@@ -63,19 +96,33 @@ impl View {
     fn of(found: &Found, from: usize) -> Self {
         let mut busy = vec![false; 24 * 60];
         for figures in &found.figures {
-            let all = by_minute_of_day(&figures.minutes, from, |minute| f64::from(minute.offered + minute.served + minute.refused));
+            let all = by_minute_of_day(&figures.minutes, from, |minute| {
+                f64::from(minute.offered + minute.served + minute.refused)
+            });
             for (busy, count) in busy.iter_mut().zip(all) {
                 *busy |= count > 0.0;
             }
         }
         let first = busy.iter().position(|busy| *busy).unwrap_or(0);
         // Those that come a moment before midnight are shown with those after it.
-        let last = busy.iter().take(24 * 60 - 5).rposition(|busy| *busy).unwrap_or(0);
+        let last = busy
+            .iter()
+            .take(24 * 60 - 5)
+            .rposition(|busy| *busy)
+            .unwrap_or(0);
         if last.saturating_sub(first) < SHORT {
             let from = first / 10 * 10;
-            return Self { from, to: (last / 10 * 10 + 10).max(from + 10), step: 1 };
+            return Self {
+                from,
+                to: (last / 10 * 10 + 10).max(from + 10),
+                step: 1,
+            };
         }
-        Self { from: 0, to: 24 * 60, step: 10 }
+        Self {
+            from: 0,
+            to: 24 * 60,
+            step: 10,
+        }
     }
 
     /// Means over each step.
@@ -88,18 +135,41 @@ impl View {
     }
 
     fn waits(&self, figures: &Figures, from: usize) -> Vec<f64> {
-        let waits = self.points(&by_minute_of_day(&figures.minutes, from, |minute| minute.wait as f64 / 1000.0));
-        let served = self.points(&by_minute_of_day(&figures.minutes, from, |minute| f64::from(minute.served)));
-        waits.iter().zip(served).map(|(wait, served)| if served > 0.0 { wait / served } else { 0.0 }).collect()
+        let waits = self.points(&by_minute_of_day(&figures.minutes, from, |minute| {
+            minute.wait as f64 / 1000.0
+        }));
+        let served = self.points(&by_minute_of_day(&figures.minutes, from, |minute| {
+            f64::from(minute.served)
+        }));
+        waits
+            .iter()
+            .zip(served)
+            .map(|(wait, served)| if served > 0.0 { wait / served } else { 0.0 })
+            .collect()
     }
 }
 
-fn panel(svg: &mut String, at: usize, name: &str, unit: &str, view: &View, lines: &[(usize, Vec<f64>)]) {
+fn panel(
+    svg: &mut String,
+    at: usize,
+    name: &str,
+    unit: &str,
+    view: &View,
+    lines: &[(usize, Vec<f64>)],
+) {
     let left = LEFT + (at % 2) as f64 * (PANEL_WIDTH + GAP_X);
     let top = TOP + (at / 2) as f64 * (PANEL_HEIGHT + GAP_Y);
-    let highest = lines.iter().flat_map(|(_, points)| points).copied().fold(0.0, f64::max);
+    let highest = lines
+        .iter()
+        .flat_map(|(_, points)| points)
+        .copied()
+        .fold(0.0, f64::max);
     let (scale, tick) = scale(highest);
-    let _ = writeln!(svg, r#"<text class="name" x="{left}" y="{}">{name} <tspan class="unit">({unit})</tspan></text>"#, top - 10.0);
+    let _ = writeln!(
+        svg,
+        r#"<text class="name" x="{left}" y="{}">{name} <tspan class="unit">({unit})</tspan></text>"#,
+        top - 10.0
+    );
     let mut value = 0.0;
     while value <= scale * 1.001 {
         let y = top + PANEL_HEIGHT * (1.0 - value / scale);
@@ -114,7 +184,10 @@ fn panel(svg: &mut String, at: usize, name: &str, unit: &str, view: &View, lines
         value += tick;
     }
     let span = view.to - view.from;
-    let every = [1, 2, 5, 10, 20, 30, 60, 180, 360].into_iter().find(|every| span / every <= 8).unwrap_or(360);
+    let every = [1, 2, 5, 10, 20, 30, 60, 180, 360]
+        .into_iter()
+        .find(|every| span / every <= 8)
+        .unwrap_or(360);
     for minute in (view.from..=view.to).filter(|minute| minute % every == 0) {
         let x = left + PANEL_WIDTH * (minute - view.from) as f64 / span as f64;
         let _ = writeln!(
@@ -138,7 +211,10 @@ fn panel(svg: &mut String, at: usize, name: &str, unit: &str, view: &View, lines
         let mut d = String::new();
         let step = PANEL_WIDTH / points.len().max(1) as f64;
         for (number, point) in points.iter().enumerate() {
-            let (x, y) = (left + step * (number as f64 + 0.5), top + PANEL_HEIGHT * (1.0 - point / scale));
+            let (x, y) = (
+                left + step * (number as f64 + 0.5),
+                top + PANEL_HEIGHT * (1.0 - point / scale),
+            );
             let _ = write!(d, "{}{x:.1} {y:.1}", if number == 0 { "M" } else { "L" });
         }
         let _ = writeln!(svg, r#"<path class="line s{style}" d="{d}"/>"#);
@@ -146,7 +222,11 @@ fn panel(svg: &mut String, at: usize, name: &str, unit: &str, view: &View, lines
 }
 
 fn legend(svg: &mut String, figures: &[Figures]) {
-    let mut names: Vec<(usize, &str)> = figures.iter().map(|figures| figures.name).enumerate().collect();
+    let mut names: Vec<(usize, &str)> = figures
+        .iter()
+        .map(|figures| figures.name)
+        .enumerate()
+        .collect();
     names.push((OFFERED, "offered"));
     for (at, (style, name)) in names.into_iter().enumerate() {
         let x = LEFT + (at % 4) as f64 * 230.0;
@@ -168,7 +248,11 @@ fn scale(highest: f64) -> (f64, f64) {
     }
     let rough = highest / 4.0;
     let power = 10_f64.powf(rough.log10().floor());
-    let tick = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|step| step * power).find(|tick| *tick >= rough * 0.999).unwrap_or(power * 10.0);
+    let tick = [1.0, 2.0, 2.5, 5.0, 10.0]
+        .into_iter()
+        .map(|step| step * power)
+        .find(|tick| *tick >= rough * 0.999)
+        .unwrap_or(power * 10.0);
     ((highest / tick).ceil() * tick, tick)
 }
 
@@ -179,7 +263,10 @@ fn plain(value: f64) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 const WIDTH: f64 = 980.0;
@@ -218,9 +305,18 @@ mod tests {
 
     #[test]
     fn scales_end_at_round_numbers() {
-        for (highest, wanted) in [(0.0, (1.0, 1.0)), (4.0, (4.0, 1.0)), (7.3, (8.0, 2.0)), (430.0, (600.0, 200.0)), (0.09, (0.1, 0.025))] {
+        for (highest, wanted) in [
+            (0.0, (1.0, 1.0)),
+            (4.0, (4.0, 1.0)),
+            (7.3, (8.0, 2.0)),
+            (430.0, (600.0, 200.0)),
+            (0.09, (0.1, 0.025)),
+        ] {
             let (scale, tick) = scale(highest);
-            assert!((scale - wanted.0).abs() < 1e-9 && (tick - wanted.1).abs() < 1e-9, "{highest}: {scale} {tick}");
+            assert!(
+                (scale - wanted.0).abs() < 1e-9 && (tick - wanted.1).abs() < 1e-9,
+                "{highest}: {scale} {tick}"
+            );
         }
         assert_eq!((plain(2.5).as_str(), plain(200.0).as_str()), ("2.5", "200"));
     }

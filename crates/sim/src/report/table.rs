@@ -22,7 +22,10 @@ pub fn figures(found: &Found) -> String {
     for figures in &found.figures {
         row(&mut text, figures, found.omniscient());
     }
-    let _ = writeln!(text, "\nRefusals that clients saw after the first day, by why:\n");
+    let _ = writeln!(
+        text,
+        "\nRefusals that clients saw after the first day, by why:\n"
+    );
     for figures in &found.figures {
         let _ = writeln!(text, "- {}: {}", figures.name, reasons(&figures.later));
     }
@@ -30,7 +33,11 @@ pub fn figures(found: &Found) -> String {
 }
 
 fn row(text: &mut String, figures: &Figures, best: &Figures) {
-    let name = if figures.name.starts_with("ours") { format!("**{}**", figures.name) } else { figures.name.to_owned() };
+    let name = if figures.name.starts_with("ours") {
+        format!("**{}**", figures.name)
+    } else {
+        figures.name.to_owned()
+    };
     let (first, later) = (&figures.first, &figures.later);
     let all = first.and(later);
     let of = |ours: &Tally, best: &Tally| match best.served {
@@ -61,14 +68,20 @@ fn reasons(tally: &Tally) -> String {
     if tally.refused.is_empty() {
         return "none".into();
     }
-    let each: Vec<String> = tally.refused.iter().map(|(why, count)| format!("{} {why}", number(*count))).collect();
+    let each: Vec<String> = tally
+        .refused
+        .iter()
+        .map(|(why, count)| format!("{} {why}", number(*count)))
+        .collect();
     each.join(", ")
 }
 
 /// The bars, and how each strategy stands in each scenario.
 #[must_use]
 pub fn summary(found: &[Found], bars: &[Bar]) -> String {
-    let mut text = String::from("| bar | worst found | where | limit | holds in | |\n|---|--:|---|--:|--:|---|\n");
+    let mut text = String::from(
+        "| bar | worst found | where | limit | holds in | |\n|---|--:|---|--:|--:|---|\n",
+    );
     for bar in bars {
         let _ = writeln!(
             text,
@@ -96,7 +109,11 @@ pub fn summary(found: &[Found], bars: &[Bar]) -> String {
         let best = found.omniscient().later.served;
         for figures in &found.figures {
             let served = 100.0 * share(figures.later.served, best);
-            let _ = write!(text, " {served:.2} %, {:.2} % |", 100.0 * figures.later.wasted_share());
+            let _ = write!(
+                text,
+                " {served:.2} %, {:.2} % |",
+                100.0 * figures.later.wasted_share()
+            );
         }
     }
     text.push('\n');
@@ -108,7 +125,7 @@ fn number(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -127,7 +144,12 @@ mod tests {
 
     #[test]
     fn thousands_are_set_apart() {
-        for (count, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+        for (count, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
             assert_eq!(number(count), text);
         }
     }

@@ -117,7 +117,11 @@ impl Spans {
     /// In seconds.
     #[must_use]
     pub fn mean(&self) -> f64 {
-        if self.number == 0 { 0.0 } else { self.sum as f64 / self.number as f64 / SECOND as f64 }
+        if self.number == 0 {
+            0.0
+        } else {
+            self.sum as f64 / self.number as f64 / SECOND as f64
+        }
     }
 
     /// In seconds: what `share` of them do not exceed.
@@ -155,7 +159,11 @@ const fn coarse(span: Millis) -> u64 {
 /// A part of a whole; of nothing, nothing.
 #[must_use]
 pub fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
 /// Every figure by minute of the Pacific day, as means over the days from `from` on.

@@ -99,7 +99,8 @@ impl Omniscient {
 
     fn send(&mut self, request: &Request, key: usize, google: &Google) -> Step {
         if request.talks {
-            self.homes.insert(request.session, google.world().keys[key].project);
+            self.homes
+                .insert(request.session, google.world().keys[key].project);
         }
         Step::Send { key, probe: false }
     }
@@ -120,15 +121,36 @@ impl Scheduler for Omniscient {
             Chance::Now(_) => now + SECOND,
             Chance::At(at) if at <= until => at,
             Chance::Unknown => now + LOOK,
-            Chance::At(at) => return Step::Refuse { why: "quota", back: Some(at - now) },
-            Chance::Never => return Step::Refuse { why: "never fits", back: None },
+            Chance::At(at) => {
+                return Step::Refuse {
+                    why: "quota",
+                    back: Some(at - now),
+                };
+            }
+            Chance::Never => {
+                return Step::Refuse {
+                    why: "never fits",
+                    back: None,
+                };
+            }
         };
-        queue.push_back(Waiting { request: *request, until });
+        queue.push_back(Waiting {
+            request: *request,
+            until,
+        });
         self.wake_by(again.min(until).min(now + SECOND));
-        Step::Wait { believed_room: false }
+        Step::Wait {
+            believed_room: false,
+        }
     }
 
-    fn answered(&mut self, request: &Request, answer: &Answer, google: &mut Google, now: Millis) -> Step {
+    fn answered(
+        &mut self,
+        request: &Request,
+        answer: &Answer,
+        google: &mut Google,
+        now: Millis,
+    ) -> Step {
         match answer {
             // What it sees at the instant of sending is so. Were it not, it would ask again.
             Answer::Served => Step::Deliver,
@@ -174,7 +196,13 @@ impl Scheduler for Omniscient {
                     }
                     Chance::Never => {
                         self.queues[model].pop_front();
-                        ready.push((first.request.id, Step::Refuse { why: "never fits", back: None }));
+                        ready.push((
+                            first.request.id,
+                            Step::Refuse {
+                                why: "never fits",
+                                back: None,
+                            },
+                        ));
                     }
                 }
             }

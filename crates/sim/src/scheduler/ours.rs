@@ -16,7 +16,8 @@ use crate::google::{Answer, Google, Wire, World};
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::relay::{Next, Relay, RequestId, Step as Told};
 use gemini_relay_core::{
-    ClientId, Conversation, Facts, KeyId, KeySpec, KeyText, Kind, Repeat, Settings, Strategy, Surface, Time,
+    ClientId, Conversation, Facts, KeyId, KeySpec, KeyText, Kind, Repeat, Settings, Strategy,
+    Surface, Time,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,7 +42,9 @@ impl Ours {
     /// The relay with this pool's keys.
     #[must_use]
     pub fn new(strategy: Strategy, world: &World, seed: u64) -> Self {
-        let specs: Vec<KeySpec> = (0..world.keys.len()).filter_map(|at| spec(world, at)).collect();
+        let specs: Vec<KeySpec> = (0..world.keys.len())
+            .filter_map(|at| spec(world, at))
+            .collect();
         let settings = Settings {
             strategy,
             max_wait: Duration::from_millis(MAX_WAIT),
@@ -51,8 +54,16 @@ impl Ours {
             name: name(strategy),
             relay: Relay::new(&specs, settings, seed, seed, 1),
             wire: Wire::default(),
-            models: world.models.iter().map(|model| (model.name.as_str().into(), model.embeds)).collect(),
-            keys: specs.iter().enumerate().map(|(at, spec)| (spec.text.id(), at)).collect(),
+            models: world
+                .models
+                .iter()
+                .map(|model| (model.name.as_str().into(), model.embeds))
+                .collect(),
+            keys: specs
+                .iter()
+                .enumerate()
+                .map(|(at, spec)| (spec.text.id(), at))
+                .collect(),
             asked: Vec::new(),
             sleepers: HashMap::new(),
             wakes_at: None,
@@ -77,14 +88,19 @@ impl Ours {
                 self.sleepers.insert(id, number);
                 // The driver is kicked, and looks when it must wake next.
                 self.sleep(now);
-                Step::Wait { believed_room: false }
+                Step::Wait {
+                    believed_room: false,
+                }
             }
             Told::Refuse(refusal) => refuse(&refusal, now),
         }
     }
 
     fn sleep(&mut self, now: Millis) {
-        let next = self.relay.next_deadline().map_or(now + LOOK, Time::as_millis);
+        let next = self
+            .relay
+            .next_deadline()
+            .map_or(now + LOOK, Time::as_millis);
         self.wakes_at = (!self.sleepers.is_empty()).then(|| next.clamp(now + SHORTEST, now + LOOK));
     }
 }
@@ -96,7 +112,9 @@ impl Scheduler for Ours {
 
     fn admit(&mut self, request: &Request, _: &mut Google, now: Millis) -> Step {
         let (model, embeds) = self.models[request.ask.model].clone();
-        let id = self.relay.admit(facts(request, model, embeds), Time::from_millis(now));
+        let id = self
+            .relay
+            .admit(facts(request, model, embeds), Time::from_millis(now));
         if self.asked.len() <= request.id {
             self.asked.resize(request.id + 1, None);
         }
@@ -104,13 +122,23 @@ impl Scheduler for Ours {
         self.poll(request.id, id, now)
     }
 
-    fn answered(&mut self, request: &Request, answer: &Answer, google: &mut Google, now: Millis) -> Step {
+    fn answered(
+        &mut self,
+        request: &Request,
+        answer: &Answer,
+        google: &mut Google,
+        now: Millis,
+    ) -> Step {
         let Some((id, key)) = self.asked.get(request.id).copied().flatten() else {
             return Step::Deliver;
         };
         let world = google.world();
-        let outcome = self.wire.outcome(world, world.keys[key].project, request.ask.model, answer);
-        let done = self.relay.attempt_done(id, &outcome, true, Time::from_millis(now));
+        let outcome = self
+            .wire
+            .outcome(world, world.keys[key].project, request.ask.model, answer);
+        let done = self
+            .relay
+            .attempt_done(id, &outcome, true, Time::from_millis(now));
         match done.next {
             Next::Deliver(_) => Step::Deliver,
             Next::Retry => self.poll(request.id, id, now),
@@ -170,7 +198,10 @@ fn refuse(refusal: &Refusal, now: Millis) -> Step {
     };
     // `Retry-After` is in whole seconds, rounded up.
     let seconds = |back: Time| back.as_millis().saturating_sub(now).div_ceil(SECOND) * SECOND;
-    Step::Refuse { why: refusal.name(), back: back.map(seconds) }
+    Step::Refuse {
+        why: refusal.name(),
+        back: back.map(seconds),
+    }
 }
 
 fn spec(world: &World, at: usize) -> Option<KeySpec> {

@@ -22,14 +22,24 @@ impl RoundRobin {
     /// Without retry.
     #[must_use]
     pub const fn plain(keys: usize) -> Self {
-        Self { keys, next: 0, retries: 0, made: Vec::new() }
+        Self {
+            keys,
+            next: 0,
+            retries: 0,
+            made: Vec::new(),
+        }
     }
 
     /// With the next key after each refusal. Ten tries are more than any popular pool makes by default (3
     /// mostly), and a key is not tried twice for one request.
     #[must_use]
     pub fn retrying(keys: usize) -> Self {
-        Self { keys, next: 0, retries: MOST_TRIES.min(keys as u32) - 1, made: Vec::new() }
+        Self {
+            keys,
+            next: 0,
+            retries: MOST_TRIES.min(keys as u32) - 1,
+            made: Vec::new(),
+        }
     }
 
     fn send(&mut self) -> Step {
@@ -41,7 +51,11 @@ impl RoundRobin {
 
 impl Scheduler for RoundRobin {
     fn name(&self) -> &'static str {
-        if self.retries == 0 { "round-robin, no retry" } else { "round-robin, retries" }
+        if self.retries == 0 {
+            "round-robin, no retry"
+        } else {
+            "round-robin, retries"
+        }
     }
 
     fn admit(&mut self, request: &Request, _: &mut Google, _: Millis) -> Step {
@@ -82,7 +96,11 @@ impl DisableAfterThree {
     /// All keys in use.
     #[must_use]
     pub fn new(keys: usize) -> Self {
-        Self { keys: vec![Health::default(); keys], next: 0, made: Vec::new() }
+        Self {
+            keys: vec![Health::default(); keys],
+            next: 0,
+            made: Vec::new(),
+        }
     }
 
     fn send(&mut self, id: usize, made: u32, now: Millis) -> Step {
@@ -107,7 +125,13 @@ impl Scheduler for DisableAfterThree {
         self.send(request.id, 1, now)
     }
 
-    fn answered(&mut self, request: &Request, answer: &Answer, _: &mut Google, now: Millis) -> Step {
+    fn answered(
+        &mut self,
+        request: &Request,
+        answer: &Answer,
+        _: &mut Google,
+        now: Millis,
+    ) -> Step {
         let (made, key) = *slot(&mut self.made, request.id);
         let health = &mut self.keys[key];
         if *answer == Answer::Served {
@@ -116,9 +140,16 @@ impl Scheduler for DisableAfterThree {
         }
         health.failures += 1;
         if health.failures >= FAILURES {
-            *health = Health { failures: 0, out_until: now + OUT };
+            *health = Health {
+                failures: 0,
+                out_until: now + OUT,
+            };
         }
-        if made >= TRIES { Step::Deliver } else { self.send(request.id, made + 1, now) }
+        if made >= TRIES {
+            Step::Deliver
+        } else {
+            self.send(request.id, made + 1, now)
+        }
     }
 
     fn finish(&mut self, _: &Request, _: bool, _: Millis) {}

@@ -55,8 +55,17 @@ pub fn team(seed: u64, start: Millis, days: u64, people: u32, models: &[u8]) -> 
             let mut at = begins.max(start);
             while at < ends {
                 if works(at) {
-                    let style = Style::Small { model: rng.one_of(models) };
-                    questions.push(Session { start: at, client: person, turns: 1, style, then: None, chained: false });
+                    let style = Style::Small {
+                        model: rng.one_of(models),
+                    };
+                    questions.push(Session {
+                        start: at,
+                        client: person,
+                        turns: 1,
+                        style,
+                        then: None,
+                        chained: false,
+                    });
                 }
                 at += SECOND + rng.exponential(12.0 * MINUTE as f64) as Millis;
             }
@@ -69,7 +78,14 @@ pub fn team(seed: u64, start: Millis, days: u64, people: u32, models: &[u8]) -> 
 
 fn conversation(start: Millis, client: u32, model: u8, rng: &mut Rng) -> Session {
     let turns = (rng.log_normal(14.0, 0.7) as u32).clamp(5, 60);
-    Session { start, client, turns, style: Style::Agent { model }, then: None, chained: false }
+    Session {
+        start,
+        client,
+        turns,
+        style: Style::Agent { model },
+        then: None,
+        chained: false,
+    }
 }
 
 /// One turn of a conversation.
@@ -78,7 +94,8 @@ pub(super) fn turn(seed: u64, session: u32, turn: u32, model: u8, rng: &mut Rng)
     let mut whole = Rng::of(seed, &[CONVERSATION, u64::from(session)]);
     let first = whole.between(9_000, 16_000);
     let growth = whole.log_normal(2_500.0, 0.6);
-    let tokens_in = (first + (growth * f64::from(turn)) as u64).min(LONGEST_PROMPT) + rng.between(0, 800);
+    let tokens_in =
+        (first + (growth * f64::from(turn)) as u64).min(LONGEST_PROMPT) + rng.between(0, 800);
     let tokens_out = (rng.log_normal(350.0, 0.9) as u64).clamp(20, 8_000);
     let reads = rng.happens(0.1);
     Ask {
@@ -90,7 +107,8 @@ pub(super) fn turn(seed: u64, session: u32, turn: u32, model: u8, rng: &mut Rng)
         streams: true,
         first: (rng.log_normal(1_800.0, 0.5) as Millis).min(MINUTE),
         rest: writing(tokens_out),
-        pause: rng.between(SECOND, 20 * SECOND) + if reads { rng.between(0, 3 * MINUTE) } else { 0 },
+        pause: rng.between(SECOND, 20 * SECOND)
+            + if reads { rng.between(0, 3 * MINUTE) } else { 0 },
     }
 }
 

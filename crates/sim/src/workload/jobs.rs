@@ -41,7 +41,14 @@ pub fn steady(seed: u64, start: Millis, days: u64, rate: Rate) -> Load {
 /// A job of so many calls each day, by this many workers that each make one call at a time as fast as
 /// they are answered.
 #[must_use]
-pub fn embeddings(seed: u64, start: Millis, days: u64, calls: u32, workers: u32, model: u8) -> Load {
+pub fn embeddings(
+    seed: u64,
+    start: Millis,
+    days: u64,
+    calls: u32,
+    workers: u32,
+    model: u8,
+) -> Load {
     let mut load = Load::new(seed);
     for worker in 0..workers {
         let of = |day| Session {
@@ -66,7 +73,9 @@ pub fn stampede(seed: u64, start: Millis, days: u64, clients: u32, calls: u32, m
         let mut rng = Rng::of(seed, &[STAMPEDE, u64::from(client)]);
         let early = rng.between(0, 4 * SECOND);
         let of = |day| Session {
-            start: (midnight(start, day) + early).saturating_sub(2 * SECOND).max(start),
+            start: (midnight(start, day) + early)
+                .saturating_sub(2 * SECOND)
+                .max(start),
             client,
             turns: calls,
             style: Style::Small { model },
@@ -102,7 +111,12 @@ pub(super) fn small(model: u8, rng: &mut Rng) -> Ask {
 /// Whole at once, as jobs ask.
 pub(super) fn piece(model: u8, rng: &mut Rng) -> Ask {
     let ask = small(model, rng);
-    Ask { streams: false, first: ask.first + ask.rest, rest: 0, ..ask }
+    Ask {
+        streams: false,
+        first: ask.first + ask.rest,
+        rest: 0,
+        ..ask
+    }
 }
 
 pub(super) fn embed(model: u8, rng: &mut Rng) -> Ask {

@@ -70,11 +70,17 @@ pub fn parse(text: &str) -> Result<Vec<Line>, TraceError> {
         }
         lines.push(line(text).map_err(|what| TraceError { line: at + 1, what })?);
         if lines.len() > MOST_LINES {
-            return Err(TraceError { line: at + 1, what: format!("more than {MOST_LINES} requests: split the file") });
+            return Err(TraceError {
+                line: at + 1,
+                what: format!("more than {MOST_LINES} requests: split the file"),
+            });
         }
     }
     if lines.is_empty() {
-        return Err(TraceError { line: 0, what: format!("no request in it: write lines of `{COLUMNS}`") });
+        return Err(TraceError {
+            line: 0,
+            what: format!("no request in it: write lines of `{COLUMNS}`"),
+        });
     }
     lines.sort_by_key(|line| line.at);
     Ok(lines)
@@ -83,21 +89,31 @@ pub fn parse(text: &str) -> Result<Vec<Line>, TraceError> {
 fn line(text: &str) -> Result<Line, String> {
     let fields: Vec<&str> = text.split(',').map(str::trim).collect();
     let [seconds, client, model, kind, tokens_in, tokens_out, items] = fields[..] else {
-        return Err(format!("{} columns where 7 belong: `{COLUMNS}`", fields.len()));
+        return Err(format!(
+            "{} columns where 7 belong: `{COLUMNS}`",
+            fields.len()
+        ));
     };
     let at = seconds
         .parse::<f64>()
         .ok()
         .filter(|seconds| (0.0..=MOST_SECONDS).contains(seconds))
-        .ok_or_else(|| format!("seconds {seconds:?}: write a number from 0 to {MOST_SECONDS}, such as 12.5"))?;
+        .ok_or_else(|| {
+            format!("seconds {seconds:?}: write a number from 0 to {MOST_SECONDS}, such as 12.5")
+        })?;
     let count = |name: &str, text: &str, least: u64| {
         text.parse::<u64>()
             .ok()
             .filter(|count| (least..=MOST_TOKENS).contains(count))
-            .ok_or_else(|| format!("{name} {text:?}: write a whole number from {least} to {MOST_TOKENS}"))
+            .ok_or_else(|| {
+                format!("{name} {text:?}: write a whole number from {least} to {MOST_TOKENS}")
+            })
     };
     if client.is_empty() || model.is_empty() {
-        return Err("client and model must not be empty: write a name such as anna, and gemini-2.5-flash".into());
+        return Err(
+            "client and model must not be empty: write a name such as anna, and gemini-2.5-flash"
+                .into(),
+        );
     }
     Ok(Line {
         at: (seconds_to_millis(at)) as Millis,
@@ -171,7 +187,10 @@ mod tests {
     #[test]
     fn a_trace_is_read_in_order_of_time() {
         let lines = parse("# a week\n\n4.2,job,models/gemini-embedding-001,embed,800,0,4\n0, anna, gemini-2.5-flash, generate, 12000, 350, 1\n").unwrap();
-        let at: Vec<_> = lines.iter().map(|line| (line.at, line.client.as_str(), line.embeds)).collect();
+        let at: Vec<_> = lines
+            .iter()
+            .map(|line| (line.at, line.client.as_str(), line.embeds))
+            .collect();
         assert_eq!(at, [(0, "anna", false), (4200, "job", true)]);
         assert_eq!(lines[1].model, "gemini-embedding-001");
         let load = replay(1, 5000, &lines, |_| 0);
@@ -182,13 +201,29 @@ mod tests {
     fn what_is_wrong_is_said_with_its_line_and_a_remedy() {
         for (text, line, says) in [
             ("", 0, "write lines of"),
-            ("0,a,m,generate,1,1,1\n1,a,m,generate,1,1", 2, "6 columns where 7 belong"),
-            ("soon,a,m,generate,1,1,1", 1, "seconds \"soon\": write a number"),
+            (
+                "0,a,m,generate,1,1,1\n1,a,m,generate,1,1",
+                2,
+                "6 columns where 7 belong",
+            ),
+            (
+                "soon,a,m,generate,1,1,1",
+                1,
+                "seconds \"soon\": write a number",
+            ),
             ("-1,a,m,generate,1,1,1", 1, "seconds"),
             ("NaN,a,m,generate,1,1,1", 1, "seconds"),
             ("0,a,m,draw,1,1,1", 1, "write generate or embed"),
-            ("0,a,m,embed,many,1,1", 1, "tokens_in \"many\": write a whole number"),
-            ("0,a,m,embed,1,1,0", 1, "items \"0\": write a whole number from 1"),
+            (
+                "0,a,m,embed,many,1,1",
+                1,
+                "tokens_in \"many\": write a whole number",
+            ),
+            (
+                "0,a,m,embed,1,1,0",
+                1,
+                "items \"0\": write a whole number from 1",
+            ),
             ("0,,m,embed,1,1,1", 1, "must not be empty"),
         ] {
             let error = parse(text).unwrap_err();
