@@ -1,24 +1,69 @@
 //! What choosing costs and what is kept in mind, on this machine: the two figures that virtual time cannot give.
 //!
-//! Wall-clock time is noisy, so the fastest of several rounds is taken of each pool, in turns. How many
-//! instructions choosing takes is counted by `cargo xtask bench`.
+//! Choosing is counted in instructions, which repeat on a busy machine too: this program starts itself under
+//! callgrind, twice for each pool with different numbers of rounds, and the difference is what the rounds
+//! cost. Without valgrind it is not judged.
 
 use gemini_relay_core::google_error::{GoogleError, Violation};
 use gemini_relay_core::relay::{Next, Relay, Step};
 use gemini_relay_core::verdict::Outcome;
 use gemini_relay_core::{ClientId, Facts, KeySpec, KeyText, Kind, Repeat, Settings, Surface, Time};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Choosing and serving among 200 projects × 20 models, over the same among 3 × 1.
-pub(crate) fn of_choosing() -> f64 {
-    let (mut few, mut many) = (Chooser::new(3, 1), Chooser::new(200, 20));
-    let mut best = [Duration::MAX; 2];
-    for _ in 0..ROUNDS {
-        best[0] = best[0].min(few.round(REQUESTS));
-        best[1] = best[1].min(many.round(REQUESTS));
+/// The word that makes this program only choose: `choose PROJECTS MODELS ROUNDS`.
+pub(crate) const CHOOSE: &str = "choose";
+
+/// Chooses and serves so many requests, for this program under callgrind.
+pub(crate) fn choose(numbers: &[String]) -> Result<(), String> {
+    let numbers: Option<Vec<usize>> = numbers.iter().map(|text| text.parse().ok()).collect();
+    match numbers.as_deref() {
+        Some(&[projects, models, rounds]) if projects > 0 && models > 0 => {
+            Chooser::new(projects, models).round(rounds);
+            Ok(())
+        }
+        _ => Err(format!(
+            "{CHOOSE} takes PROJECTS MODELS ROUNDS, as whole numbers"
+        )),
     }
-    best[1].as_secs_f64() / best[0].as_secs_f64()
+}
+
+/// Instructions of choosing and serving among 3 projects × 1 model, and among 200 × 20; `None` without valgrind.
+pub(crate) fn of_choosing() -> Option<(f64, f64)> {
+    Some((counted(3, 1)?, counted(200, 20)?))
+}
+
+fn counted(projects: usize, models: usize) -> Option<f64> {
+    let program = std::env::current_exe().ok()?;
+    let out = std::env::temp_dir().join(format!("sim-{}.callgrind", std::process::id()));
+    let mut totals = [0_u64; 2];
+    for (rounds, total) in ROUNDS.into_iter().zip(&mut totals) {
+        let status = Command::new("valgrind")
+            .args(["--tool=callgrind", "--quiet"])
+            .arg(format!("--callgrind-out-file={}", out.display()))
+            .arg(&program)
+            .args([
+                CHOOSE.to_owned(),
+                projects.to_string(),
+                models.to_string(),
+                rounds.to_string(),
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .ok()?;
+        let text = status
+            .success()
+            .then(|| std::fs::read_to_string(&out).ok())??;
+        let line = text
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("totals:"))?;
+        *total = line.trim().parse().ok()?;
+    }
+    let _ = std::fs::remove_file(&out);
+    Some(totals[1].saturating_sub(totals[0]) as f64 / (ROUNDS[1] - ROUNDS[0]) as f64)
 }
 
 /// Megabytes that 1,000 projects × 50 models take, each of which has served and run into a quota; `None` where the
@@ -68,8 +113,7 @@ impl Chooser {
     }
 
     /// So many requests, of each model in turn, all served.
-    fn round(&mut self, requests: usize) -> Duration {
-        let begun = Instant::now();
+    fn round(&mut self, requests: usize) {
         for number in 0..requests {
             self.now = self.now + Duration::from_millis(1);
             let id = self
@@ -81,7 +125,6 @@ impl Chooser {
             }
             self.relay.finish(id);
         }
-        begun.elapsed()
     }
 
     /// Every project runs into a quota of every model.
@@ -123,8 +166,5 @@ fn resident() -> Option<u64> {
     line.trim().trim_end_matches(" kB").trim().parse().ok()
 }
 
-/// Enough that one of each is undisturbed.
-const ROUNDS: usize = 15;
-
-/// Milliseconds each.
-const REQUESTS: usize = 20_000;
+/// The first covers what happens once: the keys, and the first request of each model.
+const ROUNDS: [usize; 2] = [1_000, 21_000];

@@ -120,7 +120,7 @@ pub const ALL: [Scenario; 10] = [
         make: |scenario, _, seed| {
             let recipe = Recipe {
                 outside: 0.1,
-                ..Recipe::free(12)
+                ..Recipe::free(8)
             };
             (
                 recipe.make(seed, scenario.start()),
