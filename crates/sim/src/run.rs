@@ -8,10 +8,11 @@
 //! when it *arrives*, and takes its way back. So two that were sent one after the other may arrive the other
 //! way round, and a scheduler never knows what is on its way.
 //!
-//! **Whether a request waited although there was room** is asked of the modelled Google: when a request that
-//! nobody is in line before is told to wait, whether some project would accept it then, with all that is on
-//! its way counted as arrived; and each second for the first in line of each model. If it is yes for that
-//! one twice on end (letting a line go takes a moment), all in that line waited although there was room.
+//! **Whether a request waited although there was room** is asked of the modelled Google. When a request that
+//! nobody is in line before is told to wait: whether some project would accept it then, with all that is on its
+//! way counted as arrived. And each second for everybody in line, in order, as if those before had just gone:
+//! whoever could have gone at two such looks on end (letting a line go takes a moment) waited although there
+//! was room.
 
 mod figures;
 
@@ -402,7 +403,10 @@ impl<'a> Run<'a> {
 
     fn wait(&mut self, id: usize, believed_room: bool, now: Millis) {
         let model = self.turns[id].request.ask.model;
-        let room = self.waiting[model].is_empty() && self.has_room(id, now);
+        let room = self.waiting[model].is_empty() && {
+            let mut before = self.on_its_way_for(model);
+            self.finds_room(id, &mut before, now)
+        };
         self.waiting[model].insert((now, id));
         let turn = &mut self.turns[id];
         turn.waits = Some(now);
@@ -419,21 +423,19 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Who in each line could have gone, one after the other.
     fn look(&mut self, now: Millis) {
         self.looks = false;
         for model in 0..self.waiting.len() {
-            let Some(&(_, first)) = self.waiting[model].first() else {
-                continue;
-            };
-            self.looks = true;
-            let room = self.has_room(first, now);
-            let before = std::mem::replace(&mut self.turns[first].had_room, room);
-            if room && before {
-                let line: Vec<usize> = self.waiting[model].iter().map(|(_, id)| *id).collect();
-                for id in line {
-                    if !std::mem::replace(&mut self.turns[id].counted.2, true) {
-                        self.tally(now).true_room += 1;
-                    }
+            let line: Vec<usize> = self.waiting[model].iter().map(|(_, id)| *id).collect();
+            self.looks |= !line.is_empty();
+            let mut before = self.on_its_way_for(model);
+            let mut moves = true;
+            for id in line {
+                moves = moves && self.finds_room(id, &mut before, now);
+                let had_room = std::mem::replace(&mut self.turns[id].had_room, moves);
+                if moves && had_room && !std::mem::replace(&mut self.turns[id].counted.2, true) {
+                    self.tally(now).true_room += 1;
                 }
             }
         }
@@ -442,23 +444,37 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether a project would accept this request now, after all that is on its way.
-    fn has_room(&mut self, id: usize, now: Millis) -> bool {
+    /// Whether a project would accept this request now, after all that goes `before` it there; and it is counted
+    /// among those then.
+    fn finds_room(&mut self, id: usize, before: &mut [Weight], now: Millis) -> bool {
         let ask = self.turns[id].request.ask;
-        let world = &self.setting.world;
-        if world.trouble(ask.model, now).is_some() {
+        if self.setting.world.trouble(ask.model, now).is_some() {
             return false;
         }
-        let models = world.models.len();
-        (0..world.projects.len()).any(|project| {
-            let before = self.on_its_way[project * models + ask.model];
+        for (project, before) in before.iter_mut().enumerate() {
             let weight = Weight {
                 requests: ask.items + before.requests,
                 tokens: ask.tokens_in + before.tokens,
             };
-            self.google.live_key(project, now).is_some()
+            if self.google.live_key(project, now).is_some()
                 && self.google.fits_at(project, ask.model, weight, now) == Some(now)
-        })
+            {
+                *before = weight;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// By project: what was sent for this model and has not arrived.
+    fn on_its_way_for(&self, model: usize) -> Vec<Weight> {
+        let models = self.setting.world.models.len();
+        self.on_its_way
+            .iter()
+            .skip(model)
+            .step_by(models)
+            .copied()
+            .collect()
     }
 
     /// Sees to it that the scheduler is called when it wants to be.

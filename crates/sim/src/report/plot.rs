@@ -4,8 +4,11 @@
 //! and scaled; colours change with the reader's scheme, and lines differ in their dashes too. A day in which
 //! something happens for a few hours only is shown for those hours, minute by minute.
 
+mod axis;
+
 use super::Found;
 use crate::run::{Figures, Minute, by_minute_of_day};
+use axis::Axis;
 use std::fmt::Write as _;
 
 /// The plots of a scenario: of its later days, or of its only one.
@@ -31,59 +34,66 @@ pub fn plot(found: &Found) -> String {
         about = escape(found.scenario.about),
     );
     legend(&mut svg, &found.figures);
-    let panels: [(&str, &str, Of); 3] = [
-        ("Served", "turns a minute", |minute| {
-            f64::from(minute.served)
-        }),
-        ("Refused", "refusals a minute that clients saw", |minute| {
-            f64::from(minute.refused)
-        }),
-        (
-            "Wasted attempts",
-            "attempts a minute that were not served",
-            |minute| f64::from(minute.wasted),
-        ),
-    ];
-    for (at, (name, unit, of)) in panels.into_iter().enumerate() {
-        let mut lines: Vec<(usize, Vec<f64>)> = found
-            .figures
-            .iter()
-            .enumerate()
-            .map(|(at, figures)| {
-                (
-                    at,
-                    view.points(&by_minute_of_day(&figures.minutes, from, of)),
-                )
-            })
-            .collect();
-        if at == 0 {
-            let offered = by_minute_of_day(&found.omniscient().minutes, from, |minute| {
-                f64::from(minute.offered)
-            });
-            lines.insert(0, (OFFERED, view.points(&offered)));
-        }
-        panel(&mut svg, at, name, unit, &view, &lines);
-    }
-    let waits: Vec<(usize, Vec<f64>)> = found
+    let each = |of: Of| -> Vec<(usize, Vec<f64>)> {
+        let points = |figures: &Figures| view.points(&by_minute_of_day(&figures.minutes, from, of));
+        found.figures.iter().map(points).enumerate().collect()
+    };
+    let mut served = each(|minute| f64::from(minute.served));
+    let offered = by_minute_of_day(&found.omniscient().minutes, from, |minute| {
+        f64::from(minute.offered)
+    });
+    served.push((OFFERED, view.points(&offered)));
+    let waits = found
         .figures
         .iter()
-        .enumerate()
-        .map(|(at, figures)| (at, view.waits(figures, from)))
-        .collect();
-    panel(
-        &mut svg,
-        3,
-        "Added wait",
-        "seconds, mean of the turns served",
-        &view,
-        &waits,
-    );
+        .map(|figures| view.waits(figures, from));
+    let panels = [
+        Panel {
+            name: "Served",
+            unit: "turns a minute",
+            axis: Axis::even,
+            lines: served,
+        },
+        Panel {
+            name: "Refused",
+            unit: "refusals a minute that clients saw",
+            axis: Axis::even,
+            lines: each(|minute| f64::from(minute.refused)),
+        },
+        Panel {
+            name: "Wasted attempts",
+            unit: "attempts a minute that were not served, by powers of ten",
+            axis: Axis::powers,
+            lines: each(|minute| f64::from(minute.wasted)),
+        },
+        Panel {
+            name: "Added wait",
+            unit: "seconds, mean of the turns served",
+            axis: Axis::even,
+            lines: waits.enumerate().collect(),
+        },
+    ];
+    for (at, panel) in panels.into_iter().enumerate() {
+        let left = LEFT + (at % 2) as f64 * (PANEL_WIDTH + GAP_X);
+        let top = TOP + (at / 2) as f64 * (PANEL_HEIGHT + GAP_Y);
+        panel.draw(&mut svg, &view, left, top);
+    }
     svg.push_str("</svg>\n");
     svg
 }
 
 /// A figure of a minute.
 type Of = fn(&Minute) -> f64;
+
+/// One of the four.
+struct Panel {
+    name: &'static str,
+    unit: &'static str,
+    /// For the highest value.
+    axis: fn(f64) -> Axis,
+    /// Each with its style.
+    lines: Vec<(usize, Vec<f64>)>,
+}
 
 /// Which minutes of the day are shown, and how many become one point.
 struct View {
@@ -149,75 +159,66 @@ impl View {
     }
 }
 
-fn panel(
-    svg: &mut String,
-    at: usize,
-    name: &str,
-    unit: &str,
-    view: &View,
-    lines: &[(usize, Vec<f64>)],
-) {
-    let left = LEFT + (at % 2) as f64 * (PANEL_WIDTH + GAP_X);
-    let top = TOP + (at / 2) as f64 * (PANEL_HEIGHT + GAP_Y);
-    let highest = lines
-        .iter()
-        .flat_map(|(_, points)| points)
-        .copied()
-        .fold(0.0, f64::max);
-    let (scale, tick) = scale(highest);
-    let _ = writeln!(
-        svg,
-        r#"<text class="name" x="{left}" y="{}">{name} <tspan class="unit">({unit})</tspan></text>"#,
-        top - 10.0
-    );
-    let mut value = 0.0;
-    while value <= scale * 1.001 {
-        let y = top + PANEL_HEIGHT * (1.0 - value / scale);
+impl Panel {
+    fn draw(mut self, svg: &mut String, view: &View, left: f64, top: f64) {
+        let values = self.lines.iter().flat_map(|(_, points)| points);
+        let axis = (self.axis)(values.copied().fold(0.0, f64::max));
+        let y = |value| top + PANEL_HEIGHT * (1.0 - axis.height(value));
         let _ = writeln!(
             svg,
-            r#"<path class="grid" d="M{left:.1} {y:.1}H{:.1}"/><text class="tick" text-anchor="end" x="{:.1}" y="{:.1}">{}</text>"#,
-            left + PANEL_WIDTH,
-            left - 6.0,
-            y + 4.0,
-            plain(value),
+            r#"<text class="name" x="{left}" y="{}">{} <tspan class="unit">({})</tspan></text>"#,
+            top - 10.0,
+            self.name,
+            self.unit,
         );
-        value += tick;
-    }
-    let span = view.to - view.from;
-    let every = [1, 2, 5, 10, 20, 30, 60, 180, 360]
-        .into_iter()
-        .find(|every| span / every <= 8)
-        .unwrap_or(360);
-    for minute in (view.from..=view.to).filter(|minute| minute % every == 0) {
-        let x = left + PANEL_WIDTH * (minute - view.from) as f64 / span as f64;
-        let _ = writeln!(
-            svg,
-            r#"<text class="tick" text-anchor="middle" x="{x:.1}" y="{:.1}">{}:{:02}</text>"#,
-            top + PANEL_HEIGHT + 15.0,
-            minute / 60,
-            minute % 60,
-        );
-    }
-    let _ = writeln!(
-        svg,
-        r#"<text class="unit" text-anchor="middle" x="{:.1}" y="{:.1}">time of day in Los Angeles</text>"#,
-        left + PANEL_WIDTH / 2.0,
-        top + PANEL_HEIGHT + 31.0,
-    );
-    // Whoever knows all is drawn last, on top.
-    let mut order: Vec<&(usize, Vec<f64>)> = lines.iter().collect();
-    order.sort_by_key(|(style, _)| std::cmp::Reverse(*style));
-    for (style, points) in order {
-        let mut d = String::new();
-        let step = PANEL_WIDTH / points.len().max(1) as f64;
-        for (number, point) in points.iter().enumerate() {
-            let (x, y) = (
-                left + step * (number as f64 + 0.5),
-                top + PANEL_HEIGHT * (1.0 - point / scale),
+        for (value, text) in &axis.ticks {
+            let y = y(*value);
+            let _ = writeln!(
+                svg,
+                r#"<path class="grid" d="M{left:.1} {y:.1}H{:.1}"/><text class="tick" text-anchor="end" x="{:.1}" y="{:.1}">{text}</text>"#,
+                left + PANEL_WIDTH,
+                left - 6.0,
+                y + 4.0,
             );
-            let _ = write!(d, "{}{x:.1} {y:.1}", if number == 0 { "M" } else { "L" });
         }
-        let _ = writeln!(svg, r#"<path class="line s{style}" d="{d}"/>"#);
+        let span = view.to - view.from;
+        let every = [1, 2, 5, 10, 20, 30, 60, 180, 360]
+            .into_iter()
+            .find(|every| span / every <= 8)
+            .unwrap_or(360);
+        for minute in (view.from..=view.to).filter(|minute| minute % every == 0) {
+            let x = left + PANEL_WIDTH * (minute - view.from) as f64 / span as f64;
+            let _ = writeln!(
+                svg,
+                r#"<text class="tick" text-anchor="middle" x="{x:.1}" y="{:.1}">{}:{:02}</text>"#,
+                top + PANEL_HEIGHT + 15.0,
+                minute / 60,
+                minute % 60,
+            );
+        }
+        let _ = writeln!(
+            svg,
+            r#"<text class="unit" text-anchor="middle" x="{:.1}" y="{:.1}">time of day in Los Angeles</text>"#,
+            left + PANEL_WIDTH / 2.0,
+            top + PANEL_HEIGHT + 31.0,
+        );
+        // Whoever knows all is drawn last, on top.
+        self.lines
+            .sort_by_key(|(style, _)| std::cmp::Reverse(*style));
+        for (style, points) in &self.lines {
+            let mut d = String::new();
+            let step = PANEL_WIDTH / points.len().max(1) as f64;
+            for (number, point) in points.iter().enumerate() {
+                let x = left + step * (number as f64 + 0.5);
+                let _ = write!(
+                    d,
+                    "{}{x:.1} {:.1}",
+                    if number == 0 { "M" } else { "L" },
+                    y(*point)
+                );
+            }
+            let _ = writeln!(svg, r#"<path class="line s{style}" d="{d}"/>"#);
+        }
     }
 }
 
@@ -239,27 +240,6 @@ fn legend(svg: &mut String, figures: &[Figures]) {
             escape(name),
         );
     }
-}
-
-/// A round number that is not below `highest`, and the step between two ticks.
-fn scale(highest: f64) -> (f64, f64) {
-    if highest <= 0.0 {
-        return (1.0, 1.0);
-    }
-    let rough = highest / 4.0;
-    let power = 10_f64.powf(rough.log10().floor());
-    let tick = [1.0, 2.0, 2.5, 5.0, 10.0]
-        .into_iter()
-        .map(|step| step * power)
-        .find(|tick| *tick >= rough * 0.999)
-        .unwrap_or(power * 10.0);
-    ((highest / tick).ceil() * tick, tick)
-}
-
-/// As short as it can be said.
-fn plain(value: f64) -> String {
-    let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn escape(text: &str) -> String {
@@ -298,26 +278,3 @@ text{font-family:system-ui,sans-serif;fill:#24292f}
 @media (prefers-color-scheme:dark){text{fill:#e6edf3}.unit{fill:#9ea7b3}.paper{fill:#0d1117}.grid{stroke:#30363d}
 .s0{stroke:#e6edf3}.s1{stroke:#4aa8ff}.s2{stroke:#2fd3a5}.s3{stroke:#8fd0f5}.s4{stroke:#ff8a4c}.s5{stroke:#f0b849}.s6{stroke:#e29ac8}.s9{stroke:#6e7681}}
 ";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scales_end_at_round_numbers() {
-        for (highest, wanted) in [
-            (0.0, (1.0, 1.0)),
-            (4.0, (4.0, 1.0)),
-            (7.3, (8.0, 2.0)),
-            (430.0, (600.0, 200.0)),
-            (0.09, (0.1, 0.025)),
-        ] {
-            let (scale, tick) = scale(highest);
-            assert!(
-                (scale - wanted.0).abs() < 1e-9 && (tick - wanted.1).abs() < 1e-9,
-                "{highest}: {scale} {tick}"
-            );
-        }
-        assert_eq!((plain(2.5).as_str(), plain(200.0).as_str()), ("2.5", "200"));
-    }
-}
