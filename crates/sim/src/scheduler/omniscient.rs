@@ -12,7 +12,7 @@
 //! refuses at once when none will have within its patience.
 
 use super::{MAX_WAIT, Request, Scheduler, Step};
-use crate::clock::{Millis, SECOND};
+use crate::clock::{MINUTE, Millis, SECOND};
 use crate::google::{Answer, Google, Trouble, Weight};
 use std::collections::{HashMap, VecDeque};
 
@@ -168,13 +168,15 @@ impl Scheduler for Omniscient {
         self.wakes_at = None;
         for model in 0..self.queues.len() {
             let mut again = None;
-            // Those whose patience has ended, and those who can never be served under a lower limit.
+            // Those whose patience has ended.
+            let before = self.queues[model].len();
             self.queues[model].retain(|waiting| {
-                if waiting.until <= now {
-                    let back = back(google, model, waiting.request.ask.weight(), now);
-                    ready.push((waiting.request.id, Step::Refuse { why: "quota", back }));
+                waiting.until > now || {
+                    let step =
+                        in_vain(google, model, waiting.request.ask.weight(), before > 1, now);
+                    ready.push((waiting.request.id, step));
+                    false
                 }
-                waiting.until > now
             });
             while let Some(first) = self.queues[model].front().copied() {
                 match self.chance(&first.request, google, now) {
@@ -218,18 +220,43 @@ impl Scheduler for Omniscient {
     }
 }
 
-/// After how long some project has room.
-fn back(google: &mut Google, model: usize, weight: Weight, now: Millis) -> Option<Millis> {
-    if google.world().trouble(model, now) == Some(Trouble::Ban) {
-        return None;
+/// The refusal of one that has waited as long as it may. Where others wait too, they have the next room, and it
+/// is told to come back when a minute's quotas are new; else when some project has room.
+fn in_vain(google: &mut Google, model: usize, weight: Weight, crowded: bool, now: Millis) -> Step {
+    match google.world().trouble(model, now) {
+        Some(Trouble::Ban) => {
+            return Step::Refuse {
+                why: "banned",
+                back: None,
+            };
+        }
+        Some(Trouble::Overloaded) => {
+            return Step::Refuse {
+                why: "overloaded",
+                back: None,
+            };
+        }
+        Some(Trouble::Exhausted) => {
+            return Step::Refuse {
+                why: "exhausted",
+                back: None,
+            };
+        }
+        None => {}
     }
-    (0..google.world().projects.len())
-        .filter_map(|project| {
-            google.live_key(project, now)?;
-            google.fits_at(project, model, weight, now)
-        })
-        .min()
-        .map(|at| at - now)
+    let fits = (0..google.world().projects.len()).filter_map(|project| {
+        google.live_key(project, now)?;
+        google.fits_at(project, model, weight, now)
+    });
+    let soonest = fits.min().map(|at| at - now);
+    let back = soonest.map(|soonest| {
+        if crowded {
+            soonest.max(MINUTE)
+        } else {
+            soonest
+        }
+    });
+    Step::Refuse { why: "quota", back }
 }
 
 /// How often trouble is looked at.
