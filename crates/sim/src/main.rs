@@ -64,6 +64,8 @@ fn carry_out(options: &Options) -> Result<bool, String> {
     print(&text);
     speed(&found, begun.elapsed());
     if options.write {
+        let table = report::bar_table(&bars);
+        let text = format!("{text}\n### What depends on the machine\n\n{table}");
         report::write(Path::new(PAGE), &text, &found).map_err(|error| error.to_string())?;
         say(format_args!("written: {PAGE} and its plots"));
     }

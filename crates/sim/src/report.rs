@@ -8,11 +8,11 @@ mod table;
 pub use bars::{Bar, bars};
 pub use page::{PageError, write};
 pub use plot::plot;
-pub use table::{figures, summary};
+pub use table::{bar_table, figures, summary};
 
 use crate::bound::bound;
 use crate::clock::{MINUTE, Millis, midnight_after};
-use crate::run::{Figures, Setting, run};
+use crate::run::{Figures, Setting, Tally, run};
 use crate::scenario::Scenario;
 use crate::scheduler::{DisableAfterThree, Omniscient, Ours, RoundRobin, Scheduler};
 use gemini_relay_core::Strategy;
@@ -39,6 +39,16 @@ impl Found {
     #[must_use]
     pub fn omniscient(&self) -> &Figures {
         &self.figures[OMNISCIENT]
+    }
+
+    /// The days on which limits may be known: those after the first, if there are any.
+    #[must_use]
+    pub const fn known<'a>(&self, figures: &'a Figures) -> &'a Tally {
+        if self.scenario.days > 1 {
+            &figures.later
+        } else {
+            &figures.first
+        }
     }
 
     /// The relay's policy under each strategy.

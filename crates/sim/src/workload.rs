@@ -199,3 +199,6 @@ const PATIENCE: Millis = 5 * MINUTE;
 
 /// Name of a stream of chance.
 const ASK: u64 = 10;
+
+#[cfg(test)]
+mod tests;

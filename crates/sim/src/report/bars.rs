@@ -47,7 +47,7 @@ pub fn bars(found: &[Found]) -> Vec<Bar> {
             percent,
             |found, ours| {
                 let value = served(ours.later.served, found.omniscient().later.served);
-                Some((value, value >= 0.995, -value))
+                has_later(found).then_some((value, value >= 0.995, -value))
             },
         ),
         judge(
@@ -55,7 +55,7 @@ pub fn bars(found: &[Found]) -> Vec<Bar> {
             "attempts refused for quota, after the first day",
             "≤ 1 %",
             percent,
-            |_, ours| most(ours.later.wasted_share(), 0.01),
+            |found, ours| most(ours.later.wasted_share(), 0.01).filter(|_| has_later(found)),
         ),
         judge(
             found,
@@ -152,6 +152,11 @@ fn judge(
         }
     }
     bar
+}
+
+/// Whether there are days after the first.
+const fn has_later(found: &Found) -> bool {
+    found.scenario.days > 1
 }
 
 /// A figure that must not exceed `limit`.

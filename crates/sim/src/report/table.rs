@@ -76,9 +76,9 @@ fn reasons(tally: &Tally) -> String {
     each.join(", ")
 }
 
-/// The bars, and how each strategy stands in each scenario.
+/// Bars, one a row.
 #[must_use]
-pub fn summary(found: &[Found], bars: &[Bar]) -> String {
+pub fn bar_table(bars: &[Bar]) -> String {
     let mut text = String::from(
         "| bar | worst found | where | limit | holds in | |\n|---|--:|---|--:|--:|---|\n",
     );
@@ -95,7 +95,14 @@ pub fn summary(found: &[Found], bars: &[Bar]) -> String {
             if bar.holds() { "holds" } else { "**fails**" },
         );
     }
-    text.push_str("\nServed after the first day, of what the omniscient scheduler serves, and attempts refused for quota:\n\n| workload |");
+    text
+}
+
+/// The bars, and how each scheduler stands in each scenario.
+#[must_use]
+pub fn summary(found: &[Found], bars: &[Bar]) -> String {
+    let mut text = bar_table(bars);
+    text.push_str("\nServed after the first day (or on the only one), of what the omniscient scheduler serves, and attempts refused for quota:\n\n| workload |");
     let Some(first) = found.first() else {
         return text;
     };
@@ -106,13 +113,14 @@ pub fn summary(found: &[Found], bars: &[Bar]) -> String {
     text.push_str(&"--:|".repeat(first.figures.len()));
     for found in found {
         let _ = write!(text, "\n| {} |", found.scenario.title);
-        let best = found.omniscient().later.served;
+        let best = found.known(found.omniscient()).served;
         for figures in &found.figures {
-            let served = 100.0 * share(figures.later.served, best);
+            let tally = found.known(figures);
+            let served = 100.0 * share(tally.served, best);
             let _ = write!(
                 text,
                 " {served:.2} %, {:.2} % |",
-                100.0 * figures.later.wasted_share()
+                100.0 * tally.wasted_share()
             );
         }
     }
