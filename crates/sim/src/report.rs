@@ -30,7 +30,7 @@ pub struct Found {
     pub first_minutes: usize,
     /// The minute of the run in which limits change.
     pub change_minute: Option<usize>,
-    /// [`OMNISCIENT`] first, then [`OURS`], then the others.
+    /// Who knows all first, then ours under each strategy, then the others.
     pub figures: Vec<Figures>,
 }
 

@@ -116,6 +116,7 @@ pub fn bars(found: &[Found]) -> Vec<Bar> {
             Some((after, after <= 24.0 * 60.0, after))
         },
     ));
+    bars.push(own_check(found));
     bars.retain(|bar| bar.judged > 0);
     bars
 }
@@ -148,6 +149,35 @@ fn judge(
                 worst = bad;
                 bar.found = show(value);
                 bar.place = format!("{}: {}", found.scenario.name, ours.name);
+            }
+        }
+    }
+    bar
+}
+
+/// That nobody serves more than the bound, and that who knows all is never refused for quota: else the simulation
+/// is wrong, and no other bar says anything.
+fn own_check(found: &[Found]) -> Bar {
+    let mut bar = Bar {
+        what: "the simulation itself: served, of the bound; the omniscient never refused for quota",
+        found: "–".into(),
+        place: String::new(),
+        limit: "≤ 100 %",
+        holding: 0,
+        judged: 0,
+    };
+    let mut most = 0.0;
+    for found in found {
+        for figures in &found.figures {
+            let all = figures.first.and(&figures.later);
+            let served = share(all.served, found.bound);
+            let wrong = std::ptr::eq(figures, found.omniscient()) && all.quota_refused > 0;
+            bar.judged += 1;
+            bar.holding += usize::from(served <= 1.0 && !wrong);
+            if served > most || wrong {
+                most = if wrong { f64::INFINITY } else { served };
+                bar.found = format!("{:.2} %", 100.0 * most);
+                bar.place = format!("{}: {}", found.scenario.name, figures.name);
             }
         }
     }

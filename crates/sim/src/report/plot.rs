@@ -62,7 +62,7 @@ pub fn plot(found: &Found) -> String {
         },
         Panel {
             name: "Wasted attempts",
-            unit: "attempts a minute that were not served, by powers of ten",
+            unit: "a minute that were not served, by powers of ten",
             axis: Axis::powers,
             lines: each(|minute| f64::from(minute.wasted)),
         },

@@ -10,6 +10,14 @@
 //! room. Otherwise it takes the project whose scarcest quota has the largest share left, so that all run
 //! out together and a burst finds room everywhere. It lets a request wait only when no project has room, and
 //! refuses at once when none will have within its patience.
+//!
+//! When it refuses, it says when to come again, and that is a decision too: clients that come back to a line that
+//! is still full spend their tries in vain. So those who waited in vain while others waited are told a minute. In
+//! a stampede this serves a seventh more than telling them when the first of the line may go.
+//!
+//! It is no proof of what could be done, only a good example: what is left to the end for others outside may be
+//! theirs, so that a scheduler that uses one project up first can be served a little more. What nobody can exceed
+//! is [`bound`](crate::bound).
 
 use super::{MAX_WAIT, Request, Scheduler, Step};
 use crate::clock::{MINUTE, Millis, SECOND};

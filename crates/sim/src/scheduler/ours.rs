@@ -7,8 +7,7 @@
 //!
 //! What the policy is not told: the modelled Google's limits, tokens, windows and projects that the pool
 //! says nobody told. What it will be told when it can take it (usage, the weight of a body, the items of a
-//! batch) goes into [`facts`] and [`Ours::finish`], and what it says of them (probes, room that it believes
-//! in) into [`Ours::told`].
+//! batch) goes into `facts` and `finish`, and what it says of them (probes, room that it believes in) into `told`.
 
 use super::{MAX_WAIT, Request, Scheduler, Step};
 use crate::clock::{Millis, SECOND};
