@@ -6,6 +6,7 @@ mod clients;
 mod deploy;
 mod say;
 mod setup;
+mod sim;
 mod worker;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
             Some((word, rest)) if word == "worker" => worker::bench(rest),
             _ => bench::run(rest),
         },
+        "sim" => sim::run(rest),
         "help" | "-h" | "--help" => {
             say!("{HELP}");
             Ok(())
@@ -58,4 +60,5 @@ const HELP: &str = "usage: cargo xtask TASK
   ci        format, clippy, dependencies, wasm32, every test, instruction counts
   bench     the relay beside nginx; `bench gate` for the instruction counts alone,
             `bench worker` for the Worker beside the same calls in JavaScript; `--write` for the pages of docs/
+  sim       the policy against modelled quotas, beside what others do; `sim --help` for more
   soak      the loops that ci runs short, whole";

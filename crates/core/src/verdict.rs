@@ -319,12 +319,20 @@ fn window<'a>(
 }
 
 /// When a quota comes back: a day at midnight in Los Angeles however short the delay Google gives with
-/// it (it says "51s" to a day that is used up), unless that delay is over an hour, which is then true.
+/// it (it says "51s" to a day that is used up), unless that delay is over an hour, which is then true. Just after
+/// midnight it is yesterday that is used up, by a clock that is a little behind.
 fn ends(reason: Reason, delay: Option<Duration>, now: Time) -> Time {
     let delay = delay.map(|delay| delay.clamp(SHORTEST, LONGEST));
     match (reason, delay) {
         (_, Some(delay)) if delay > BELIEVED => now + delay,
-        (Reason::QuotaDay, _) => now.next_pacific_midnight(),
+        (Reason::QuotaDay, _) => {
+            let behind = Time::from_millis(now.as_millis().saturating_sub(BEHIND));
+            if behind.next_pacific_midnight() <= now {
+                behind.next_pacific_midnight() + Duration::from_millis(BEHIND)
+            } else {
+                now.next_pacific_midnight()
+            }
+        }
         (_, Some(delay)) => now + delay,
         (_, None) => now + MINUTE,
     }
@@ -504,6 +512,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Longer than any delay seen with a minute's quota, and shorter than a rest of a day that matters: a
 /// longer one is Google's own account of when the day ends.
 const BELIEVED: Duration = Duration::from_secs(3600);
+
+/// Milliseconds by which a clock of Google's, or ours, may be wrong.
+const BEHIND: u64 = 5_000;
 
 /// `retryDelay: "0s"` would be a request in a circle.
 const SHORTEST: Duration = Duration::from_secs(1);

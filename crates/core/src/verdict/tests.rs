@@ -239,6 +239,26 @@ fn a_day_ends_at_midnight_however_short_the_delay_unless_it_is_over_an_hour() {
 }
 
 #[test]
+fn a_day_that_is_used_up_just_after_midnight_was_yesterday() {
+    let midnight = NOW.next_pacific_midnight();
+    let facts = facts(Kind::Generate, "asked");
+    for (after, until) in [
+        (0, midnight + Duration::from_secs(5)),
+        (4_900, midnight + Duration::from_secs(5)),
+        (
+            5_100,
+            (midnight + Duration::from_secs(6)).next_pacific_midnight(),
+        ),
+    ] {
+        let error = GoogleError::parse(&body(&[("APerDayB", "5")], "30s"));
+        let outcome = Outcome::Refused { status: 429, error };
+        let now = midnight + Duration::from_millis(after);
+        let effect = judge(&facts, &outcome, now).effect.unwrap();
+        assert_eq!(effect.until, Until::At(until), "{after}");
+    }
+}
+
+#[test]
 fn a_minute_cools_for_the_delay_or_to_the_windows_end() {
     let minute = [("APerMinuteB", "5")];
     for (retry, span) in [
