@@ -318,7 +318,8 @@ mod properties {
         }
 
         #[test]
-        fn a_list_is_the_same_in_every_shape(keys in proptest::collection::vec("[A-Za-z0-9_.-]{1,40}", 1..20)) {
+        // A key begins with no dash: a certificate does, and is refused as one.
+        fn a_list_is_the_same_in_every_shape(keys in proptest::collection::vec("[A-Za-z0-9_.][A-Za-z0-9_.-]{0,39}", 1..20)) {
             let wanted: Vec<&str> = keys.iter().map(String::as_str).collect();
             let json = serde_json::to_string(&keys).unwrap();
             for text in [keys.join("\n"), json.clone(), format!("{{\"keys\":{json}}}")] {
