@@ -19,8 +19,10 @@ pub struct GoogleError {
     pub status: String,
     /// `error.message`, or all of a body that is not JSON (its first kilobytes).
     pub message: String,
-    /// The reasons in `ErrorInfo`.
+    /// The reasons in `ErrorInfo`, those that speak of another of Google's services left aside.
     pub reasons: Vec<String>,
+    /// Whether it speaks of another of Google's services: one that a tool wanted.
+    pub elsewhere: bool,
     /// `projects/NUMBER`, where Google names the project.
     pub consumer: Option<String>,
     /// The quotas that were exceeded.
@@ -198,12 +200,6 @@ impl GoogleError {
             kind == name || kind.is_empty() && object.contains_key(member)
         };
         if is("ErrorInfo", "reason") {
-            self.reasons.extend(
-                detail
-                    .get("reason")
-                    .and_then(Value::as_str)
-                    .map(str::to_owned),
-            );
             let metadata = |key: &str| {
                 detail
                     .get("metadata")?
@@ -211,6 +207,13 @@ impl GoogleError {
                     .as_str()
                     .map(str::to_owned)
             };
+            // A project without the Places API (which a Maps tool wants) still has this one.
+            if metadata("service").is_some_and(|service| service != SERVICE) {
+                self.elsewhere = true;
+            } else {
+                let reason = detail.get("reason").and_then(Value::as_str);
+                self.reasons.extend(reason.map(str::to_owned));
+            }
             self.consumer = self.consumer.take().or_else(|| metadata("consumer"));
             // The old form of a quota error, from Google's service infrastructure.
             if let Some(quota_id) = metadata("quota_limit") {
@@ -304,6 +307,9 @@ const MAX_TEXT: usize = 4096;
 
 /// Google sends three or four.
 const MAX_VIOLATIONS: usize = 16;
+
+/// The API's name among Google's services.
+const SERVICE: &str = "generativelanguage.googleapis.com";
 
 #[cfg(test)]
 mod tests {

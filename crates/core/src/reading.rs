@@ -104,8 +104,8 @@ pub const fn is_looked_at(facts: &Facts) -> bool {
 
 /// Whether a good answer must say that it is at its end.
 #[must_use]
-pub const fn must_end(facts: &Facts) -> bool {
-    facts.streams && matches!(facts.surface, Surface::Gemini | Surface::OpenAi)
+pub const fn must_end(facts: &Facts, found: &Recognised) -> bool {
+    facts.streams && !found.partial && matches!(facts.surface, Surface::Gemini | Surface::OpenAi)
 }
 
 /// As much of a model's name as a line of the log has room for: the client chose it.

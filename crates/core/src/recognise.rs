@@ -7,7 +7,7 @@
 //! known is passed on as it is: Google adds collections faster than relays are updated.
 
 use crate::facts::{Kind, Repeat, Surface};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ pub struct Recognised {
     pub streams: bool,
     /// Whether that stream is a JSON array: errors then come as arrays too.
     pub array: bool,
+    /// Whether it asks for a part of the answer only (`fields`), which may lack what says that it is at its end.
+    pub partial: bool,
     /// Whether it may be repeated without having been refused.
     pub repeat: Repeat,
     /// Path and query for Google, every credential removed.
@@ -122,6 +124,7 @@ fn upstream(method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Re
             _ => {}
         }
         describe(&mut found, verb);
+        found.partial |= found.streams && headers.contains_key(FIELD_MASK);
     }
     found
 }
@@ -256,9 +259,11 @@ fn plain(
     repeat: Repeat,
 ) -> Recognised {
     let query = query.strip_prefix(KEYED).unwrap_or(&query);
+    let mut partial = false;
     if !query.is_empty() {
         target.push('?');
         target.push_str(query);
+        partial = query_pairs(&target).any(|(name, _)| matches!(&*name, "fields" | "$fields"));
     }
     Recognised {
         surface,
@@ -266,6 +271,7 @@ fn plain(
         model: None,
         streams: false,
         array: false,
+        partial,
         repeat,
         target,
     }
@@ -416,6 +422,9 @@ pub(crate) const CREDENTIAL_PARAMETERS: [&str; 4] =
 /// Stands before a query that had a credential in it; no query begins so by itself.
 const KEYED: &str = "\u{1}";
 
+/// Google's header for what `fields` says in the query.
+const FIELD_MASK: HeaderName = HeaderName::from_static("x-goog-fieldmask");
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -465,6 +474,21 @@ mod tests {
             "//ws/google.ai.generativelanguage.v1beta.X",
             "/ws/google.ai.generativelanguage.v1beta.X",
         );
+    }
+
+    #[test]
+    fn a_part_of_an_answer_may_lack_its_end() {
+        let path = "/v1beta/models/m:streamGenerateContent";
+        let partial =
+            |query: &str, headers| see(Method::POST, &format!("{path}{query}"), headers).partial;
+        assert!(!partial("", &[]) && !partial("?alt=sse&x=fields&nofields=1", &[]));
+        for query in ["?fields=candidates", "?alt=sse&%24fields=*", "?$fields=a"] {
+            assert!(partial(query, &[]), "{query}");
+        }
+        assert!(partial(
+            "?alt=sse",
+            &[("x-goog-fieldmask", "candidates.content")]
+        ));
     }
 
     #[test]

@@ -211,7 +211,12 @@ fn refused(facts: &Facts, status: u16, error: &GoogleError, now: Time) -> Verdic
             effect: Some(Effect {
                 whose: Whose::Key,
                 model: facts.model.as_deref().map(str::to_owned),
-                kinds: Kinds::ALL,
+                // What one kind wanted of another service, the others do not.
+                kinds: if error.elsewhere {
+                    Kinds::only(facts.kind)
+                } else {
+                    Kinds::ALL
+                },
                 reason: Reason::Denied,
                 until: Until::At(now + DENIED),
                 violation: None,

@@ -6,14 +6,16 @@
 //!
 //! Both are found by looking for their names with a quote before and after, and a colon behind. In the
 //! middle of a JSON string a quote is escaped, so text that talks of `"usageMetadata"` is not mistaken for
-//! it, nor is a piece of text that is nothing but the word `error`.
+//! it, nor is a piece of text that is nothing but the word `error`. What a function is called with may have
+//! names such as these too, but stands deeper than Google's own: a stream's end counts only where it stands as
+//! near the top of its event as Google writes it.
 //!
 //! Every event of a stream has a usage object and only the last one counts. So what is found is copied,
 //! which costs next to nothing, and read once, when it is asked for. The one before it is kept too: the
 //! last may have been cut.
 
-use memchr::memchr;
 use memchr::memmem::Finder;
+use memchr::{memchr, memchr3};
 use std::sync::LazyLock;
 
 /// What an answer cost, in tokens.
@@ -35,6 +37,8 @@ pub struct Watch {
     ended: bool,
     /// Whether what ended it is an error.
     failed: bool,
+    /// Where in its event a stream is, as far as it was seen.
+    place: Place,
     /// The last bytes that were seen, whatever pieces they came in; zeros before the first.
     tail: [u8; TAIL],
     /// A name that was seen and whose value was not.
@@ -58,8 +62,70 @@ enum Name {
     Usage,
     /// Of what only stands at the end: a finish reason, a blocked prompt.
     End,
-    /// The same, unless it stands in what a function is called with.
+    /// Of an event that is an error.
     Error,
+}
+
+impl Name {
+    /// Among how many open brackets it stands at most. One more than Google writes it among (`candidates[].finishReason`
+    /// are three): a stream that is an array is in a bracket of its own.
+    const fn deepest(self) -> u32 {
+        match self {
+            Self::Error => 2,
+            Self::End => 4,
+            Self::Usage => u32::MAX,
+        }
+    }
+}
+
+/// How deep in an event's brackets.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    depth: u32,
+    in_string: bool,
+    escaped: bool,
+    /// Whether nothing stands in this line so far.
+    line_begins: bool,
+}
+
+impl Place {
+    /// Goes on by what is read next.
+    fn pass(&mut self, mut text: &[u8]) {
+        loop {
+            if self.in_string && !self.escaped {
+                // What may be an image is passed over at once.
+                let Some(end) = memchr3(b'"', b'\\', b'\n', text) else {
+                    return;
+                };
+                text = text.get(end..).unwrap_or_default();
+            }
+            let Some((byte, rest)) = text.split_first() else {
+                return;
+            };
+            text = rest;
+            if *byte == b'\n' {
+                // No string has a line break in it, and no event an empty line.
+                self.in_string = false;
+                self.escaped = false;
+                if std::mem::replace(&mut self.line_begins, true) {
+                    self.depth = 0;
+                }
+                continue;
+            }
+            if std::mem::take(&mut self.escaped) {
+                continue;
+            }
+            match byte {
+                b'\r' => continue,
+                b'"' => self.in_string = !self.in_string,
+                b'\\' => self.escaped = self.in_string,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+            self.line_begins = false;
+        }
+    }
 }
 
 impl Watch {
@@ -133,6 +199,7 @@ impl Watch {
         let begun = begun.len();
         if let Some((name, length)) = name(&seam)
             && let Some(rest) = length.checked_sub(begun).filter(|more| *more > 0)
+            && self.place.depth <= name.deepest()
         {
             let due = Due { name, colon: false };
             self.follow(due, piece.get(rest..).unwrap_or_default());
@@ -141,28 +208,39 @@ impl Watch {
 
     /// Looks for what stands at the end only.
     fn ends(&mut self, piece: &[u8]) {
+        let mut passed = 0;
         let mut errors = ERROR.find_iter(piece).peekable();
         for at in REASON.find_iter(piece) {
             // In the order in which they stand.
             while let Some(error) = errors.next_if(|error| *error < at) {
-                self.name_at(piece, error);
+                self.end_at(piece, &mut passed, error);
             }
             let before = piece.get(..at).unwrap_or_default();
             for start in REASONS {
                 if before.ends_with(start) {
-                    self.name_at(piece, at - start.len());
+                    self.end_at(piece, &mut passed, at - start.len());
                 }
             }
         }
         for error in errors {
-            self.name_at(piece, error);
+            self.end_at(piece, &mut passed, error);
         }
+        self.place.pass(piece.get(passed..).unwrap_or_default());
+    }
+
+    /// If what stands there is Google's own, looks at it. Up to `passed` the place is known.
+    fn end_at(&mut self, piece: &[u8], passed: &mut usize, at: usize) {
+        self.place.pass(piece.get(*passed..at).unwrap_or_default());
+        *passed = at;
+        self.name_at(piece, at);
     }
 
     /// If a name stands there, looks at its value.
     fn name_at(&mut self, piece: &[u8], at: usize) {
         let text = piece.get(at..).unwrap_or_default();
-        if let Some((name, length)) = name(text) {
+        if let Some((name, length)) = name(text)
+            && self.place.depth <= name.deepest()
+        {
             let due = Due { name, colon: false };
             self.follow(due, text.get(length..).unwrap_or_default());
         }
@@ -380,6 +458,39 @@ mod tests {
         ] {
             assert!(watch(end).ended(), "{end}");
         }
+    }
+
+    #[test]
+    fn what_a_function_is_called_with_is_no_end_whatever_its_names() {
+        let called = |args: &str| {
+            format!(
+                r#"{{"candidates":[{{"content":{{"parts":[{{"functionCall":{{"name":"f","args":{args}}}}}]}},"index":0}}]}}"#
+            )
+        };
+        for args in [
+            r#"{"error":"E42"}"#,
+            r#"{"error":{"code":500},"finishReason":"STOP"}"#,
+            r#"{"list":[{"blockReason":"x"}], "a\\":"{[\"}","finish_reason":"stop"}"#,
+        ] {
+            let event = called(args);
+            for stream in [
+                format!("data: {event}\r\n\r\n"),
+                format!(": \"[{{ a comment\n\ndata: {event}\n\n"),
+                format!("[{event}\n,\r\n{event}\n]"),
+            ] {
+                assert!(!watch(&stream).ended(), "{stream}");
+            }
+            // Its place is still known behind it.
+            for end in [
+                r#"{"candidates":[{"content":{"parts":[{"text":"}"}]},"finishReason":"STOP"}]}"#,
+                r#"{"error":{"code":500}}"#,
+            ] {
+                assert!(watch(&format!("data: {event}\n\ndata: {end}\n\n")).ended());
+                assert!(watch(&format!("[{event}\n,\r\n{end}\n]")).ended());
+            }
+        }
+        // An event that broke off says nothing of the next.
+        assert!(watch("data: {\"a\":[[[[{\"b\n\ndata: {\"error\":{}}\n\n").ended());
     }
 
     #[test]

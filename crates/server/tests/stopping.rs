@@ -114,8 +114,15 @@ fn the_drain_limit_ends_what_does_not_end() {
 /// A request that is cut has its line like any other.
 #[track_caller]
 fn assert_one_line_was_cut(log: &str) {
-    let lines = log.lines().filter(|line| line.contains("ending=stopped"));
-    assert_eq!(lines.count(), 1, "{log}");
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("ending=stopped"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(
+        lines[0].contains("attempts=1 ") && !lines[0].contains("key=-"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -153,11 +153,11 @@ async function send(said, method, body, flight) {
   flight.stop = stop;
   const came = new Came(stop, Date.now() + Number(patience));
   const init = { method, headers, body: body.next(), redirect: "manual", signal: stop.signal };
-  const sent =
-    region !== "-"
-      ? flight.env.EGRESS.get(flight.env.EGRESS.idFromName(region), { locationHint: region }).fetch(url, init)
-      : fetch(url, init);
   try {
+    const sent =
+      region !== "-"
+        ? flight.env.EGRESS.get(flight.env.EGRESS.idFromName(region), { locationHint: region }).fetch(url, init)
+        : fetch(url, init);
     came.response = (await came.inTime(sent)) ?? null;
   } catch {
     // It broke, or never was.

@@ -122,11 +122,13 @@ async function flush(isolate, engine, env, wait) {
   }
 }
 
-// Everything of the project's own among the variables and secrets.
+// Everything of the project's own among the variables and secrets. What wrangler.toml has without quotes comes as a
+// number, as true or false, or as a list.
 export function variables(env) {
   const found = {};
   for (const [name, value] of Object.entries(env)) {
-    if (name.startsWith("GEMINI_RELAY_") && typeof value === "string") found[name] = value;
+    if (!name.startsWith("GEMINI_RELAY_")) continue;
+    if (["string", "number", "boolean"].includes(typeof value) || Array.isArray(value)) found[name] = String(value);
   }
   return JSON.stringify(found);
 }

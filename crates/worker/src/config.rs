@@ -4,6 +4,7 @@
 //! makes no sense is said in the log, by name and with what to write instead, and its default holds;
 //! except where that would let somebody in: then nobody is. What a text means is core's (`options`).
 
+use crate::log::Level;
 use gemini_relay_core::value::{self, Remedy};
 use gemini_relay_core::{KeyText, Settings, Strategy, options};
 use serde_json::Value;
@@ -26,7 +27,7 @@ pub struct Config {
     pub(crate) replay_total: usize,
     pub(crate) response_headers: bool,
     pub(crate) json_log: bool,
-    pub(crate) log: bool,
+    pub(crate) log: Level,
     /// Regions to send from, when Google does not serve the place where this runs.
     pub(crate) regions: Vec<String>,
     /// What is wrong, for the log.
@@ -55,6 +56,10 @@ impl Config {
             closed = true;
             Vec::new()
         });
+        let mut regions = read.list("EGRESS_REGION", region);
+        regions.truncate(REGIONS.len());
+        // Each of them is a request of the Worker's own too.
+        let more = u32::try_from(regions.len().saturating_sub(1)).unwrap_or_default();
         let settings = Settings {
             strategy: read.value("STRATEGY", Strategy::RoundRobin, options::strategy),
             affinity: read.value("AFFINITY", true, value::on_off),
@@ -63,7 +68,7 @@ impl Config {
             attempts: Some(
                 read.value("ATTEMPTS", None, options::attempts)
                     .unwrap_or(MOST_ATTEMPTS)
-                    .min(MOST_ATTEMPTS),
+                    .min(MOST_ATTEMPTS - more),
             ),
         };
         let anonymous = read.value("ALLOW_ANONYMOUS", false, value::on_off);
@@ -85,12 +90,14 @@ impl Config {
                 "pretty" => Ok(false),
                 _ => Err("write pretty or json"),
             }),
-            log: read.value("LOG_LEVEL", true, |text| match text {
-                "off" | "error" | "warn" => Ok(false),
-                "info" | "debug" | "trace" => Ok(true),
+            log: read.value("LOG_LEVEL", Level::Info, |text| match text {
+                "off" => Ok(Level::Off),
+                "error" => Ok(Level::Error),
+                "warn" => Ok(Level::Warn),
+                "info" | "debug" | "trace" => Ok(Level::Info),
                 _ => Err("write off, error, warn, info, debug or trace"),
             }),
-            regions: read.list("EGRESS_REGION", |word| Ok(word.to_ascii_lowercase())),
+            regions,
             problems: read.problems,
         }
     }
@@ -110,6 +117,16 @@ impl Upstream {
             url: format!("{scheme}://{authority}{path}"),
             host: authority.host().to_owned(),
         })
+    }
+}
+
+/// A place that Cloudflare lets one ask for.
+fn region(word: &str) -> Result<String, Remedy> {
+    let word = word.to_ascii_lowercase();
+    if REGIONS.contains(&word.as_str()) {
+        Ok(word)
+    } else {
+        Err("write wnam, enam, sam, weur, eeur, apac, oc, afr or me")
     }
 }
 
@@ -176,6 +193,11 @@ impl Reader {
 /// reading keys and one try through an egress object are among them.
 const MOST_ATTEMPTS: u32 = 40;
 
+/// Cloudflare's location hints (developers.cloudflare.com/durable-objects/reference/data-location).
+const REGIONS: [&str; 9] = [
+    "wnam", "enam", "sam", "weur", "eeur", "apac", "oc", "afr", "me",
+];
+
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 /// An isolate has 128 MB for everything: several such bodies must fit at once.
@@ -221,6 +243,15 @@ mod tests {
             assert_eq!(config.problems.len(), 1);
             assert!(!config.problems[0].contains("made-up"));
         }
+    }
+
+    #[test]
+    fn a_region_that_cloudflare_does_not_have_is_said_and_left_out() {
+        let config = Config::read(r#"{"GEMINI_RELAY_EGRESS_REGION":"us-west WNAM,-,weur"}"#);
+        assert_eq!(config.regions, ["wnam", "weur"]);
+        assert_eq!(config.problems.len(), 2);
+        assert!(config.problems[0].contains("EGRESS_REGION, word 1"));
+        assert_eq!(config.settings.attempts, Some(MOST_ATTEMPTS - 1));
     }
 
     #[test]

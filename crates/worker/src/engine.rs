@@ -24,7 +24,7 @@ pub use attempt::Failure;
 pub use passing::{End, Shown};
 
 use crate::config::Config;
-use crate::log::{self, Ending, Record};
+use crate::log::{self, Ending, Level, Record};
 use crate::said::{Body, Said};
 use crate::wire::{Cursor, Report};
 use gemini_relay_core::hop::Hop;
@@ -132,13 +132,17 @@ impl Engine {
             now.as_millis(),
         );
         let mut lines = Vec::new();
-        for problem in &config.problems {
-            lines.push(log::said("WARN", problem, config.json_log, now));
+        for problem in config.problems.iter().filter(|_| config.log >= Level::Warn) {
+            lines.push(log::said(Level::Warn, problem, config.json_log, now));
         }
         Self {
             door,
-            // Every isolate of this Worker has the same mark: a request may come back to any of them.
-            hop: Hop::new(digest(variables), &config.upstream.host),
+            // Every isolate of this Worker has the same mark: a request may come back to any of them. Another Worker
+            // on its way has another upstream. Nothing that is secret goes into it, since it leaves.
+            hop: Hop::new(
+                digest(&format!("{}{}", config.upstream.url, config.base_path)),
+                &config.upstream.host,
+            ),
             relay,
             has_keys: false,
             exchanges: HashMap::new(),
@@ -162,7 +166,7 @@ impl Engine {
     pub fn keys(&mut self, found: &str, now: Time) {
         let found = crate::keys::read(found);
         for problem in &found.problems {
-            self.say("WARN", problem, now);
+            self.say(Level::Warn, problem, now);
         }
         // A list that cannot be read takes away nobody's keys.
         if found.replaces(self.has_keys) {
@@ -176,9 +180,11 @@ impl Engine {
         std::mem::take(&mut self.lines)
     }
 
-    fn say(&mut self, level: &str, text: &str, now: Time) {
-        self.lines
-            .push(log::said(level, text, self.config.json_log, now));
+    fn say(&mut self, level: Level, text: &str, now: Time) {
+        if level <= self.config.log {
+            self.lines
+                .push(log::said(level, text, self.config.json_log, now));
+        }
     }
 
     /// Shows the body: `shown` is its beginning, at most as much as was asked for; `kept` says how much
@@ -288,7 +294,7 @@ impl Engine {
         }
         self.take_back(exchange.reported);
         self.collect(now);
-        if self.config.log {
+        if self.config.log >= Level::Info {
             let client = usize::try_from(exchange.record.client.0)
                 .ok()
                 .and_then(|at| self.config.tokens.get(at))
@@ -359,7 +365,7 @@ impl Exchange {
         if let Some(key) = &self.record.key {
             headers.insert(KEY, key.label_header().clone());
         }
-        headers.insert(ATTEMPTS, HeaderValue::from(self.record.verdicts.len()));
+        headers.insert(ATTEMPTS, HeaderValue::from(self.record.attempts));
         if let Ok(id) = HeaderValue::from_str(&self.record.id) {
             headers.insert(REQUEST_ID, id);
         }

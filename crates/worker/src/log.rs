@@ -17,6 +17,8 @@ pub(crate) struct Record {
     pub(crate) model: Option<Arc<str>>,
     /// The key that was sent last.
     pub(crate) key: Option<Arc<KeyInfo>>,
+    /// The one it is at included, which has no verdict yet.
+    pub(crate) attempts: u32,
     pub(crate) verdicts: Vec<Meaning>,
     pub(crate) status: u16,
     pub(crate) reason: Option<&'static str>,
@@ -48,7 +50,7 @@ impl Record {
         let model = self.model.as_deref().unwrap_or("-");
         line.text("model", &reading::model_for_log(model));
         line.text("key", self.key.as_ref().map_or("-", |key| &key.label));
-        line.number("attempts", self.verdicts.len() as u64);
+        line.number("attempts", self.attempts.into());
         let verdicts: Vec<&str> = self.verdicts.iter().map(|one| one.name()).collect();
         line.text("verdicts", &verdicts.join(","));
         line.number("status", self.status.into());
@@ -74,8 +76,30 @@ impl Record {
     }
 }
 
+/// How much a line matters, and as a setting, down to where lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// No line has it.
+    Off,
+    Error,
+    Warn,
+    Info,
+}
+
+impl Level {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "OFF",
+            Self::Error => "ERROR",
+            Self::Warn => "WARN",
+            Self::Info => "INFO",
+        }
+    }
+}
+
 /// Something else that happened.
-pub(crate) fn said(level: &str, text: &str, json: bool, now: Time) -> String {
+pub(crate) fn said(level: Level, text: &str, json: bool, now: Time) -> String {
+    let level = level.name();
     if json {
         let text = serde_json::to_string(text).unwrap_or_default();
         format!(
@@ -153,6 +177,7 @@ mod tests {
             kind: Kind::Generate,
             model: Some("two\nlines".into()),
             key: None,
+            attempts: 2,
             verdicts: vec![Meaning::Quota, Meaning::Served],
             status: 200,
             reason: None,

@@ -18,6 +18,8 @@ test("a client that leaves in silence by rst ends it upstream, with a line in th
     await hangUp(one.base, { how: "rst", after: 500 });
     await until(() => one.asked[0].letGo, "upstream is let go");
     await until(async () => cancelled((await one.look()).lines) === 1, "the line");
+    const line = (await one.look()).lines.find((line) => line.includes("ending=cancelled"));
+    assert.match(line, /key=key_0 attempts=1 /, "it says whom it was asked of");
   }));
 
 for (const how of ["fin", "rst"]) {

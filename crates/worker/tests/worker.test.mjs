@@ -80,6 +80,17 @@ test("keys are found as one list, as an entry each, and in a secret", async () =
   }
 });
 
+test("settings that wrangler.toml has without quotes count, and the log's level is for all lines", () => {
+  const dead = [400, { error: { code: 400, message: "API key not valid. Please pass a valid API key.", status: "INVALID_ARGUMENT" } }];
+  const bindings = { GEMINI_RELAY_ATTEMPTS: 1, GEMINI_RELAY_RESPONSE_HEADERS: true, GEMINI_RELAY_LOG_LEVEL: "error" };
+  return on({ google: () => dead, bindings }, async (one) => {
+    const answer = await one.ask();
+    assert.equal(answer.headers.get("x-gemini-relay-attempts"), "1");
+    assert.equal(one.asked.length, 1);
+    assert.deepEqual((await one.look()).lines, []);
+  });
+});
+
 test("a changed list is taken up within two minutes, and a broken one takes no key away", () =>
   on({ kv: { GEMINI_API_KEYS_CONFIG: keyList(1) } }, async (one) => {
     assert.equal((await one.ask()).status, 200);

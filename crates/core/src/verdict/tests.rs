@@ -485,3 +485,32 @@ fn other_words_for_the_same_things() {
         &nothing(Meaning::EgressBan),
     );
 }
+
+#[test]
+fn what_another_of_googles_services_refuses_takes_no_project_away() {
+    for reason in [
+        "SERVICE_DISABLED",
+        "API_KEY_SERVICE_BLOCKED",
+        "CONSUMER_INVALID",
+    ] {
+        let judged = |service: &str| {
+            let body = serde_json::json!({"error": {"code": 403, "status": "PERMISSION_DENIED",
+                "message": "It has not been used in project 1 before or it is disabled.",
+                "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason,
+                    "domain": "googleapis.com", "metadata": {"service": service, "consumer": "projects/1"}}]}});
+            let error = GoogleError::parse(body.to_string().as_bytes());
+            let outcome = Outcome::Refused { status: 403, error };
+            judge(&facts(Kind::Grounded, "m"), &outcome, NOW)
+        };
+        assert_eq!(
+            judged("generativelanguage.googleapis.com").meaning,
+            Meaning::KeyDead
+        );
+        let verdict = judged("places.googleapis.com");
+        assert_eq!(verdict.meaning, Meaning::Denied);
+        // Nor from what does not want that service.
+        let effect = verdict.effect.unwrap();
+        assert!(effect.kinds.contains(Kind::Grounded) && !effect.kinds.contains(Kind::Generate));
+        assert_eq!(effect.model.as_deref(), Some("m"));
+    }
+}

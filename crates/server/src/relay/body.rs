@@ -145,6 +145,19 @@ impl Source {
         .await
     }
 
+    /// Reads what is left of it and lets it go, within bounds: a client that is still sending when its answer comes,
+    /// and with it the end of its connection, may never see it.
+    pub(crate) async fn let_by(&self) {
+        let (began, mut passed) = (Instant::now(), 0);
+        while passed < MOST_LET_BY && began.elapsed() < LONGEST_LET_BY {
+            let read = std::future::poll_fn(|cx| self.lock().read(cx));
+            match tokio::time::timeout(PAUSE, read).await {
+                Ok(Some(Ok(piece))) => passed += piece.len(),
+                Ok(Some(Err(_)) | None) | Err(_) => return,
+            }
+        }
+    }
+
     /// The body for one more attempt.
     pub(crate) fn replay(&self) -> Replay {
         Replay {
@@ -346,6 +359,15 @@ impl Body for Replay {
         }
     }
 }
+
+/// More than any request but an upload has.
+const MOST_LET_BY: usize = 128 * 1024 * 1024;
+
+/// As long as a refusal may be held back by a client that is still sending.
+const LONGEST_LET_BY: Duration = Duration::from_secs(10);
+
+/// A client that sends nothing for so long may be waiting for its answer.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a body has no end.
 #[derive(Debug)]

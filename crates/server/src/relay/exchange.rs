@@ -94,6 +94,11 @@ impl Exchange {
                     continue;
                 }
             };
+            // Whoever leaves meanwhile leaves a line that says whom it was asked of.
+            let record = &mut self.ticket.record;
+            record.key = Some(Arc::clone(&attempt.key));
+            record.attempts = attempt.number;
+            record.received = self.source.total();
             let (outcome, came) = self.attempt(upstream, &shared, &attempt, now).await;
             let can_repeat = self.source.can_repeat();
             now = shared.clock.now();
@@ -101,7 +106,6 @@ impl Exchange {
                 shared.policy(|policy| policy.relay.attempt_done(id, &outcome, can_repeat, now));
             shared.metrics.attempt(done.meaning);
             self.ticket.record.verdicts.push(done.meaning);
-            self.ticket.record.key = Some(Arc::clone(&attempt.key));
             tracing::debug!(target: "gemini_relay::attempt", id = self.ticket.record.id.as_str(), key = %attempt.key.label, project = %attempt.key.project,
                 verdict = done.meaning.name(), "attempt");
             if done.meaning == Meaning::Location {
@@ -278,7 +282,9 @@ impl Exchange {
     /// Whether a stream of which these are all bytes stopped before its end. As long as nothing of it was passed
     /// on it may be asked for anew.
     fn is_cut(&self, all: &[u8]) -> bool {
-        if !reading::must_end(&self.facts) || self.head(all, true).is_some_and(|o| !o.is_served()) {
+        if !reading::must_end(&self.facts, &self.found)
+            || self.head(all, true).is_some_and(|o| !o.is_served())
+        {
             return false;
         }
         let mut watch = Watch::stream();
@@ -323,7 +329,8 @@ impl Exchange {
 
     /// Passes a good answer on.
     fn pass(mut self, mut good: Good, attempts: u32) -> Response<Answer> {
-        let must_end = good.parts.status == StatusCode::OK && reading::must_end(&self.facts);
+        let must_end =
+            good.parts.status == StatusCode::OK && reading::must_end(&self.facts, &self.found);
         headers::clean_answer(&mut good.parts.headers, must_end);
         if let Some(key) = &self.ticket.record.key {
             headers::drop_quoting(&mut good.parts.headers, std::iter::once(&**key));
@@ -374,7 +381,7 @@ impl Exchange {
         } else {
             refusal.name()
         });
-        let attempts = u32::try_from(self.ticket.record.verdicts.len()).unwrap_or(u32::MAX);
+        let attempts = self.ticket.record.attempts;
         let (mut parts, body) = refused(
             &shared,
             refusal,

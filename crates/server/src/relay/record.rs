@@ -19,6 +19,8 @@ pub(crate) struct Record {
     pub(crate) model: Option<Arc<str>>,
     /// The key that was sent last.
     pub(crate) key: Option<Arc<KeyInfo>>,
+    /// The one it is at included, which has no verdict yet.
+    pub(crate) attempts: u32,
     pub(crate) verdicts: SmallVec<[Meaning; 8]>,
     pub(crate) status: u16,
     pub(crate) reason: Option<&'static str>,
@@ -68,7 +70,7 @@ impl Record {
             let model = self.model.as_deref().unwrap_or("-");
             fields.text("model", &reading::model_for_log(model));
             fields.text("key", self.key.as_ref().map_or("-", |key| &key.label));
-            fields.number("attempts", self.verdicts.len() as u64);
+            fields.number("attempts", self.attempts.into());
             fields.words("verdicts", self.verdicts.iter().map(|one| one.name()));
             fields.number("status", self.status.into());
             if let Some(reason) = self.reason {

@@ -33,22 +33,29 @@ pub(crate) async fn answer(
     let shared = &seat.shared;
     // A head is large; below it goes by reference.
     let (mut head, body) = request.into_parts();
-    if let Err(refusal) = host::settle(&mut head.headers, head.uri.authority()) {
-        return plain(shared, &refusal, Surface::Gemini, false);
-    }
+    let mut body = Some(body);
+    let settled = host::settle(&mut head.headers, head.uri.authority());
     let origin = shared
         .door
         .listed_origin(&head.headers)
-        .and_then(|origin| HeaderValue::from_str(origin).ok());
-    if head.method == Method::OPTIONS
-        && head
-            .headers
-            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        .and_then(|origin| HeaderValue::from_str(origin).ok())
+        .filter(|_| settled.is_ok());
+    let mut response = match settled {
+        Err(refusal) => plain(shared, &refusal, Surface::Gemini, false),
+        Ok(()) if is_preflight(&head) => preflight(shared, origin.as_ref(), &head.headers),
+        Ok(()) => route(seat, upstream, &mut head, &mut body).await,
+    };
+    if let Some(body) = body
+        && !body.is_end_stream()
+        // Whoever asks first whether to send it does not send it now.
+        && !head.headers.contains_key(header::EXPECT)
     {
-        return preflight(shared, origin.as_ref(), &head.headers);
+        let idle = shared.config.body_timeout;
+        Source::new(body, 0, idle, &shared.budget).let_by().await;
     }
-    let mut response = route(seat, upstream, &mut head, body).await;
-    if let Some(origin) = origin {
+    if let Some(origin) = origin
+        && !is_preflight(&head)
+    {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(
@@ -60,11 +67,17 @@ pub(crate) async fn answer(
     response
 }
 
+fn is_preflight(head: &Parts) -> bool {
+    let asked = header::ACCESS_CONTROL_REQUEST_METHOD;
+    head.method == Method::OPTIONS && head.headers.contains_key(asked)
+}
+
+/// Where the request goes, and what comes of it. The body is taken where it is wanted.
 async fn route(
     seat: &Arc<Seat>,
     upstream: &Arc<Upstream>,
     head: &mut Parts,
-    body: Incoming,
+    body: &mut Option<Incoming>,
 ) -> Response<Answer> {
     let shared = &seat.shared;
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -107,9 +120,12 @@ async fn exchange(
     mut found: Recognised,
     client: ClientId,
     head: &mut Parts,
-    body: Incoming,
+    body: &mut Option<Incoming>,
 ) -> Response<Answer> {
     let shared = &seat.shared;
+    let Some(body) = body.take() else {
+        return plain(shared, &Refusal::NotFound, found.surface, false);
+    };
     let upgrade = head
         .extensions
         .remove::<OnUpgrade>()
@@ -144,10 +160,12 @@ async fn exchange(
     headers::for_google(&mut headers, length, upgrade.is_some());
     headers.insert(header::HOST, shared.upstream_host.clone());
     shared.hop.mark(&mut headers);
-    let facts = reading::facts(&found, &body, client, deadline, source.is_kept());
+    let kept = source.is_kept();
+    let facts = reading::facts(&found, &body, client, deadline, kept);
     ticket.record.kind = facts.kind;
     ticket.record.model.clone_from(&facts.model);
     let path = std::mem::take(&mut head.uri).into_parts().path_and_query;
+    let rest = (!kept).then(|| source.clone());
     let exchange = Box::new(Exchange {
         method: std::mem::take(&mut head.method),
         path: path.unwrap_or(PathAndQuery::from_static("/")),
@@ -157,10 +175,16 @@ async fn exchange(
         facts,
         ticket,
     });
-    match upgrade {
+    let response = match upgrade {
         Some(client) => Box::pin(tunnel::run(exchange, upstream, client, Arc::clone(seat))).await,
         None => Box::pin(exchange.run(upstream)).await,
+    };
+    if let Some(rest) = rest
+        && response.status().as_u16() >= 400
+    {
+        rest.let_by().await;
     }
+    response
 }
 
 fn record(shared: &Shared, found: &Recognised, client: ClientId) -> Record {
@@ -171,6 +195,7 @@ fn record(shared: &Shared, found: &Recognised, client: ClientId) -> Record {
         kind: found.kind,
         model: found.model.clone(),
         key: None,
+        attempts: 0,
         verdicts: SmallVec::new(),
         status: 499,
         reason: None,

@@ -1,7 +1,7 @@
 //! Attempts: what is sent, what came back as far as the policy needs to see it, and what that comes to.
 
 use super::{Engine, Passing};
-use crate::log::Ending;
+use crate::log::{Ending, Level};
 use crate::said::{self, Body, Said};
 use gemini_relay_core::google_error::GoogleError;
 use gemini_relay_core::head::{self, Head};
@@ -99,6 +99,9 @@ impl Engine {
         exchange.start.clear();
         exchange.gone |= !exchange.is_kept;
         let url = format!("{upstream}{}", exchange.found.target);
+        // Whoever leaves meanwhile leaves a line that says whom it was asked of.
+        exchange.record.key = Some(Arc::clone(&attempt.key));
+        exchange.record.attempts = attempt.number;
         exchange.used.push(attempt);
         Said::Send {
             url,
@@ -129,7 +132,7 @@ impl Engine {
         // The head of an answer without a body says what the body would be like.
         if exchange.method != Method::HEAD && !undo_coding(&mut exchange.answer) {
             // Whether it quotes a key cannot be seen.
-            self.say("WARN", "an answer is not passed on: it came in a coding that was not asked for and cannot be decoded", now);
+            self.say(Level::Warn, "an answer is not passed on: it came in a coding that was not asked for and cannot be decoded", now);
             return self.outcome(handle, &Outcome::Broken, Came::Nothing, now);
         }
         let Some(facts) = &exchange.facts else {
@@ -181,7 +184,8 @@ impl Engine {
         let is_cut = || {
             let mut watch = Watch::stream();
             watch.see(&exchange.start);
-            is_all && exchange.facts.as_ref().is_some_and(reading::must_end) && !watch.ended()
+            let must_end = |facts| reading::must_end(facts, &exchange.found);
+            is_all && exchange.facts.as_ref().is_some_and(must_end) && !watch.ended()
         };
         let outcome = match head::look(&exchange.start, over) {
             Head::Undecided if !over => return Said::Look,
@@ -248,13 +252,12 @@ impl Engine {
         let done = self.relay.attempt_done(id, outcome, can_repeat, now);
         self.collect(now);
         if done.meaning == Meaning::Location {
-            self.say("ERROR", "Google does not serve the place where this runs (\"User location is not supported\"): set GEMINI_RELAY_EGRESS_REGION, such as wnam", now);
+            self.say(Level::Error, "Google does not serve the place where this runs (\"User location is not supported\"): set GEMINI_RELAY_EGRESS_REGION, such as wnam", now);
         }
         let Some(exchange) = self.exchange(handle) else {
             return Said::Gone;
         };
         exchange.record.verdicts.push(done.meaning);
-        exchange.record.key = Some(Arc::clone(&attempt.key));
         match done.next {
             Next::Retry => self.step(handle, now),
             Next::Refuse(refusal) => self.refuse(handle, &refusal, now),
@@ -290,7 +293,7 @@ impl Engine {
         let exchange = self.exchange(handle)?;
         let (status, mut headers) = (exchange.status, std::mem::take(&mut exchange.answer));
         let facts = exchange.facts.as_ref()?;
-        let must_end = status == StatusCode::OK && reading::must_end(facts);
+        let must_end = status == StatusCode::OK && reading::must_end(facts, &exchange.found);
         headers::clean_answer(&mut headers, must_end);
         if let Some(key) = &exchange.record.key {
             headers::drop_quoting(&mut headers, std::iter::once(&**key));
@@ -383,7 +386,7 @@ impl Engine {
         let Some(exchange) = self.exchange(handle) else {
             return Said::Gone;
         };
-        let (Some(id), Some(attempt)) = (exchange.id, exchange.used.last().cloned()) else {
+        let Some(id) = exchange.id else {
             return Said::Gone;
         };
         let done = self.relay.attempt_done(id, &Outcome::Served, false, now);
@@ -391,7 +394,6 @@ impl Engine {
             return Said::Gone;
         };
         exchange.record.verdicts.push(done.meaning);
-        exchange.record.key = Some(Arc::clone(&attempt.key));
         let mut headers = HeaderMap::new();
         if let Some(protocol) = exchange.answer.remove("sec-websocket-protocol") {
             headers.insert("sec-websocket-protocol", protocol);
@@ -428,7 +430,7 @@ impl Engine {
         };
         self.egress = Some((next, now + REMEMBERED));
         let region = self.config.regions.get(next).cloned().unwrap_or_default();
-        self.say("WARN", &format!("Google does not serve the place where this runs: requests go out from region={region} for an hour"), now);
+        self.say(Level::Warn, &format!("Google does not serve the place where this runs: requests go out from region={region} for an hour"), now);
         true
     }
 }

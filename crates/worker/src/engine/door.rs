@@ -1,7 +1,7 @@
 //! A request's first step: what it is, and whether it may come in.
 
 use super::{Engine, Exchange, LOOK};
-use crate::log::{Ending, Record};
+use crate::log::{Ending, Level, Record};
 use crate::said::{self, Body, Said};
 use crate::wire::Report;
 use gemini_relay_core::recognise::{Destination, Recognised, recognise};
@@ -77,7 +77,7 @@ impl Engine {
                 }
                 if self.hop.is_back(&headers) {
                     self.say(
-                        "ERROR",
+                        Level::Error,
                         "the upstream leads back to this relay: requests are refused",
                         now,
                     );
@@ -123,6 +123,7 @@ impl Engine {
             kind: found.kind,
             model: found.model.clone(),
             key: None,
+            attempts: 0,
             verdicts: Vec::new(),
             status: 499,
             reason: None,

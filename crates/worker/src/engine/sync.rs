@@ -1,6 +1,7 @@
 //! The plan, and what is told to the pool object and heard from it.
 
 use super::{Engine, Said};
+use crate::log::Level;
 use crate::wire::{self, Report};
 use gemini_relay_core::Time;
 use gemini_relay_core::event::{Change, Subject};
@@ -107,7 +108,7 @@ impl Engine {
         }
     }
 
-    fn told(&self, change: &Change) -> (&'static str, String) {
+    fn told(&self, change: &Change) -> (Level, String) {
         let mut keys = self.relay.pool().keys();
         match change {
             Change::Blocked(subject, block) | Change::Cleared(subject, block) => {
@@ -126,17 +127,17 @@ impl Engine {
                 let (reason, until) = (block.reason.name(), block.until);
                 match change {
                     Change::Cleared(..) => {
-                        ("INFO", format!("back: {what} {label} reason={reason}"))
+                        (Level::Info, format!("back: {what} {label} reason={reason}"))
                     }
                     _ if block.strikes.is_some() => (
-                        "WARN",
+                        Level::Warn,
                         format!(
                             "out: {what} {label} is {} reason={reason} model={model} tried_again={until:?}",
                             block.reason.words()
                         ),
                     ),
                     _ => (
-                        "INFO",
+                        Level::Info,
                         format!(
                             "cools: {what} {label} reason={reason} model={model} until={until:?}"
                         ),
@@ -148,14 +149,14 @@ impl Engine {
                     .find(|one| one.id == *key)
                     .map_or("?", |key| &*key.label);
                 (
-                    "INFO",
+                    Level::Info,
                     format!(
                         "learned how key {label} is to be shown surface={}",
                         surface.name()
                     ),
                 )
             }
-            Change::ModelNamed(..) => ("INFO", String::new()),
+            Change::ModelNamed(..) => (Level::Info, String::new()),
         }
     }
 }

@@ -1,11 +1,18 @@
 //! Clients that stop in the middle of what they say, and more of them than there are places for.
 
 use super::client::{Ask, MODEL, contents, piecewise, whole_body};
+use super::protocols::http2;
 use super::scripted::{GOOD, Scripted};
 use super::stand::{Native, Stand, bare_keys, projects, soon, until};
 use bytes::Bytes;
 use http::Method;
-use std::time::Duration;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const FIRST_BYTE: (&str, &str) = ("FIRST_BYTE_TIMEOUT", "500ms");
@@ -178,3 +185,77 @@ async fn a_google_that_stops_taking_a_request_is_not_waited_for() {
     let (reply, _peer) = tokio::join!(soon(ask.to(&relay.base)), google);
     assert_eq!(reply.status, 504);
 }
+
+/// A connection that ends while a client is still sending may take the answer along: Python's http.client reported a
+/// broken pipe, and curl an error in HTTP/2's framing, instead of 401.
+#[tokio::test]
+async fn who_is_refused_may_send_the_whole_body_first() {
+    let token = [("TOKENS", "made-up-client-token")];
+    let stand = Stand::start(projects(1), &token).await;
+    let path = "/v1beta/models/m:generateContent";
+    let piece = vec![b' '; 64 * 1024];
+    for (named, shown) in [("a\r\nhost: b", "400"), ("127.0.0.1", "401")] {
+        let mut stream = TcpStream::connect(stand.relay.running.bound[0])
+            .await
+            .unwrap();
+        let length = PIECES * piece.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {named}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..PIECES {
+            soon(stream.write_all(&piece)).await.unwrap();
+        }
+        let mut answer = vec![0; 64];
+        let read = soon(stream.read(&mut answer)).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {shown} ")),
+            "{answer}"
+        );
+    }
+
+    let stream = TcpStream::connect(stand.relay.running.bound[0])
+        .await
+        .unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&taken);
+    let pieces = futures_util::stream::iter((0..PIECES).map(move |_| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Ok(Frame::data(Bytes::from(piece.clone())))
+    }));
+    let body = BodyExt::boxed_unsync(StreamBody::new(pieces));
+    let ask = Ask::new(Method::POST, path, body).header("content-type", "application/json");
+    let ask = http2("http", stand.base(), ask);
+    let answer = soon(sender.send_request(ask)).await.unwrap();
+    assert_eq!(answer.status(), 401);
+    assert_eq!(taken.load(Ordering::Relaxed), PIECES);
+}
+
+#[tokio::test]
+async fn who_asks_first_or_waits_for_its_refusal_gets_it_at_once() {
+    let token = [("TOKENS", "made-up-client-token")];
+    let stand = Stand::start(projects(1), &token).await;
+    for (expects, most) in [("expect: 100-continue\r\n", 400), ("", 2000)] {
+        let mut stream = TcpStream::connect(stand.relay.running.bound[0])
+            .await
+            .unwrap();
+        let head = format!(
+            "POST /v1beta/models/m:generateContent HTTP/1.1\r\nhost: 127.0.0.1\r\n{expects}content-length: 1000\r\n\r\n"
+        );
+        let began = Instant::now();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 64];
+        let read = soon(stream.read(&mut answer)).await.unwrap();
+        assert!(answer[..read].starts_with(b"HTTP/1.1 401 "));
+        assert!(began.elapsed() < Duration::from_millis(most));
+    }
+}
+
+/// What the system keeps on its way is less.
+const PIECES: usize = 512;

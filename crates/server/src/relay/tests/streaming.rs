@@ -1,6 +1,6 @@
 //! Nothing is held back: what one side sends, the other has before more is sent.
 
-use super::client::{Ask, piecewise};
+use super::client::{Ask, contents, piecewise};
 use super::scripted::{GOOD, Scripted};
 use super::stand::{Native, bare_keys, until};
 use bytes::Bytes;
@@ -126,6 +126,25 @@ async fn a_stream_of_declared_length_is_whole_only_if_it_says_so() {
         assert_eq!(ended, whole);
         assert_eq!(answer.header("content-length"), "");
     }
+}
+
+#[tokio::test]
+async fn a_stream_of_which_a_part_was_asked_for_is_whole_without_saying_so() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(2), &[]);
+    let event = r#"{"candidates":[{"content":{"parts":[{"text":"all of it"}]}}]}"#;
+    let path = "/v1beta/models/m:streamGenerateContent?alt=sse&fields=candidates(content)";
+    let ask = Ask::post(path, &contents("hello"));
+    let (reply, ()) = tokio::join!(ask.to(&relay.base), async {
+        let mut google = upstream.accept().await;
+        google.request().await;
+        google.begin_events().await;
+        google.event(event).await;
+        google.end_events().await;
+    });
+    let (answer, ended) = reply.all().await;
+    assert!(ended && answer.text().contains("all of it"));
+    assert_eq!(answer.header("x-gemini-relay-attempts"), "1");
 }
 
 #[tokio::test]
