@@ -17,20 +17,22 @@ use std::net::IpAddr;
 /// When there are two `Host` headers: whoever looks at the other one would judge another request. When the
 /// host is given with a user's name, which has no place there (RFC 9110, 4.2.4).
 pub fn settle(headers: &mut HeaderMap, authority: Option<&Authority>) -> Result<(), Refusal> {
-    if headers.get_all(HOST).iter().nth(1).is_some() {
+    let mut named = headers.get_all(HOST).iter();
+    let host = named.next().map(HeaderValue::as_bytes);
+    if named.next().is_some() {
         return Err(Refusal::BadRequest("the request has two Host headers."));
     }
-    if let Some(authority) = authority
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        headers.insert(HOST, host);
-    }
-    if let Some(host) = headers.get(HOST)
-        && memchr::memchr(b'@', host.as_bytes()).is_some()
-    {
+    let authority = authority.map(Authority::as_str);
+    let counts = authority.map(str::as_bytes).or(host).unwrap_or_default();
+    if memchr::memchr(b'@', counts).is_some() {
         return Err(Refusal::BadRequest(
             "the request's host has a user's name before it.",
         ));
+    }
+    if let Some(authority) = authority
+        && let Ok(host) = HeaderValue::from_str(authority)
+    {
+        headers.insert(HOST, host);
     }
     Ok(())
 }

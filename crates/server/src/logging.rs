@@ -19,6 +19,7 @@ mod subscriber;
 pub(crate) use line::Fields;
 
 use crate::config::{Log, LogFormat};
+use gemini_relay_core::Time;
 use line::Style;
 use queue::Queue;
 use std::io::{self, IsTerminal, Write};
@@ -41,14 +42,14 @@ pub(crate) fn init(log: Log) -> io::Result<Guard> {
 }
 
 /// The line of a request that is over, as if it had been an event.
-pub(crate) fn request(fill: impl FnOnce(&mut Fields<'_>)) {
+pub(crate) fn request(at: Time, fill: impl FnOnce(&mut Fields<'_>)) {
     let mut fill = Some(fill);
     dispatcher::get_default(|to| {
         if let Some(lines) = to.downcast_ref::<Lines>()
             && lines.lets(Level::INFO, REQUEST)
             && let Some(fill) = fill.take()
         {
-            lines.write(Level::INFO, REQUEST, |fields| {
+            lines.write(Level::INFO, REQUEST, at, |fields| {
                 fields.message("request");
                 fill(fields);
             });
@@ -88,10 +89,16 @@ fn open(log: Log, colour: bool, out: impl Write + Send + 'static) -> io::Result<
         LogFormat::Pretty => Style::Pretty { colour },
     };
     let queue = Queue::start(out, MOMENT, move |dropped, into| {
-        style.line(into, Level::WARN, "gemini_relay::logging", |fields| {
-            fields.message("the log could not be written fast enough: lines were dropped");
-            fields.number("lines", dropped);
-        });
+        style.line(
+            into,
+            Level::WARN,
+            "gemini_relay::logging",
+            stamp::now(),
+            |fields| {
+                fields.message("the log could not be written fast enough: lines were dropped");
+                fields.number("lines", dropped);
+            },
+        );
     })?;
     Ok((
         Lines::new(log.level, style, Arc::clone(&queue)),

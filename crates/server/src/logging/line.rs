@@ -6,6 +6,7 @@
 
 use super::escape::{self, Through};
 use super::stamp;
+use gemini_relay_core::Time;
 use std::fmt::{Debug, Write};
 use tracing::Level;
 use tracing::field::{Field, Visit};
@@ -24,12 +25,13 @@ impl Style {
         out: &mut Vec<u8>,
         level: Level,
         target: &str,
+        at: Time,
         fill: impl FnOnce(&mut Fields<'_>),
     ) {
         match self {
             Self::Json => {
                 out.extend_from_slice(b"{\"timestamp\":\"");
-                stamp::now(out, 6);
+                stamp::write(out, at);
                 out.extend_from_slice(b"\",\"level\":\"");
                 out.extend_from_slice(level.as_str().as_bytes());
                 out.push(b'"');
@@ -39,7 +41,7 @@ impl Style {
                 out.extend_from_slice(b"\"}\n");
             }
             Self::Pretty { colour } => {
-                stamp::now(out, 3);
+                stamp::write(out, at);
                 let (name, paint) = match level {
                     Level::ERROR => (" ERROR", "\x1b[31m"),
                     Level::WARN => ("  WARN", "\x1b[33m"),

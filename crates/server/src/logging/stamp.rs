@@ -4,38 +4,34 @@
 
 use gemini_relay_core::Time;
 use std::cell::Cell;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Writes what time it is, with so many digits of the fraction: `2026-11-22T12:00:00.123Z`.
-pub(super) fn now(out: &mut Vec<u8>, digits: usize) {
-    let now = std::time::SystemTime::now()
+/// What time it is.
+pub(super) fn now() -> Time {
+    let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    stamp(out, now, digits);
+    Time::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn stamp(out: &mut Vec<u8>, now: Duration, digits: usize) {
+/// Writes it: `2026-11-22T12:00:00.123Z`.
+pub(super) fn write(out: &mut Vec<u8>, at: Time) {
     thread_local! {
         static LAST: Cell<(u64, [u8; 20])> = const { Cell::new((u64::MAX, [0; 20])) };
     }
     let (second, mut text) = LAST.get();
-    if second != now.as_secs() {
-        let whole = Time::from_millis(now.as_secs().saturating_mul(1000));
+    let (now, rest) = (at.as_millis() / 1000, at.as_millis() % 1000);
+    if second != now {
+        let whole = Time::from_millis(now.saturating_mul(1000));
         // 2026-11-22T12:00:00.000Z: up to the point.
         for (to, from) in text.iter_mut().zip(format!("{whole:?}").into_bytes()) {
             *to = from;
         }
-        LAST.set((now.as_secs(), text));
+        LAST.set((now, text));
     }
     out.extend_from_slice(&text);
-    let mut rest = now.subsec_nanos();
-    let mut unit = 100_000_000;
-    for _ in 0..digits.min(9) {
-        out.push(b'0' + u8::try_from(rest / unit).unwrap_or_default());
-        rest %= unit;
-        unit /= 10;
-    }
-    out.push(b'Z');
+    let digit = |unit| b'0' + u8::try_from(rest / unit % 10).unwrap_or_default();
+    out.extend_from_slice(&[digit(100), digit(10), digit(1), b'Z']);
 }
 
 #[cfg(test)]
@@ -44,15 +40,15 @@ mod tests {
 
     #[test]
     fn the_time_is_written_to_the_digit() {
-        for (seconds, nanos, digits, written) in [
-            (0, 0, 3, "1970-01-01T00:00:00.000Z"),
-            (1_795_348_800, 7_654_321, 3, "2026-11-22T12:00:00.007Z"),
-            (1_795_348_800, 7_654_321, 6, "2026-11-22T12:00:00.007654Z"),
-            (1_795_348_801, 999_999_999, 6, "2026-11-22T12:00:01.999999Z"),
-            (1_709_164_800, 0, 3, "2024-02-29T00:00:00.000Z"),
+        for (millis, written) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_795_348_800_007, "2026-11-22T12:00:00.007Z"),
+            (1_795_348_800_120, "2026-11-22T12:00:00.120Z"),
+            (1_795_348_801_999, "2026-11-22T12:00:01.999Z"),
+            (1_709_164_800_000, "2024-02-29T00:00:00.000Z"),
         ] {
             let mut out = Vec::new();
-            stamp(&mut out, Duration::new(seconds, nanos), digits);
+            write(&mut out, Time::from_millis(millis));
             assert_eq!(String::from_utf8(out).unwrap(), written);
         }
     }

@@ -6,6 +6,8 @@
 
 use super::line::{Fields, Style};
 use super::queue::Queue;
+use super::stamp;
+use gemini_relay_core::Time;
 use std::cell::Cell;
 use std::sync::Arc;
 use tracing::level_filters::LevelFilter;
@@ -42,14 +44,20 @@ impl Lines {
     }
 
     /// Writes a line, made where this thread makes all of its lines.
-    pub(super) fn write(&self, level: Level, target: &str, fill: impl FnOnce(&mut Fields<'_>)) {
+    pub(super) fn write(
+        &self,
+        level: Level,
+        target: &str,
+        at: Time,
+        fill: impl FnOnce(&mut Fields<'_>),
+    ) {
         thread_local! {
             static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
         }
         // Taken out: what is formatted may log in turn, and a thread that ends has none any more.
         let mut line = LINE.try_with(Cell::take).unwrap_or_default();
         line.clear();
-        self.style.line(&mut line, level, target, fill);
+        self.style.line(&mut line, level, target, at, fill);
         self.queue.push(&line, level <= Level::WARN);
         if line.capacity() <= KEPT {
             let _ = LINE.try_with(|kept| kept.set(line));
@@ -76,9 +84,14 @@ impl Subscriber for Lines {
 
     fn event(&self, event: &Event<'_>) {
         let metadata = event.metadata();
-        self.write(*metadata.level(), metadata.target(), |fields| {
-            event.record(fields);
-        });
+        self.write(
+            *metadata.level(),
+            metadata.target(),
+            stamp::now(),
+            |fields| {
+                event.record(fields);
+            },
+        );
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -124,7 +137,7 @@ impl log::Log for Records {
         };
         dispatcher::get_default(|to| {
             if let Some(lines) = to.downcast_ref::<Lines>() {
-                lines.write(level, record.target(), |fields| {
+                lines.write(level, record.target(), stamp::now(), |fields| {
                     fields.message(&record.args().to_string());
                 });
             }

@@ -55,8 +55,8 @@ impl Drop for Ticket {
         if cancelled && self.shared.cutting.load(Ordering::Relaxed) {
             self.record.ending = Ending::Stopped;
         }
+        let now = self.shared.clock.now();
         if let Some(id) = self.id.take() {
-            let now = self.shared.clock.now();
             self.shared.policy(|policy| {
                 if !policy.sleepers.is_empty() {
                     policy.sleepers.remove(&id);
@@ -68,7 +68,7 @@ impl Drop for Ticket {
                 }
             });
         }
-        self.record.write(&self.shared);
+        self.record.write(&self.shared, now);
         self.shared.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -5,7 +5,7 @@ use crate::logging;
 use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::verdict::Meaning;
 use gemini_relay_core::watch::Usage;
-use gemini_relay_core::{ClientId, Kind, Surface, reading};
+use gemini_relay_core::{ClientId, Kind, Surface, Time, reading};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ pub(crate) enum Ending {
 
 impl Record {
     /// Counts it and writes the line.
-    pub(crate) fn write(&self, shared: &Shared) {
+    pub(crate) fn write(&self, shared: &Shared, now: Time) {
         let whole = self.started.elapsed();
         let first_byte = self.first_byte.map(|at| at.duration_since(self.started));
         let metrics = &shared.metrics;
@@ -59,7 +59,7 @@ impl Record {
             Ending::Cut => drop(metrics.cut.inc()),
             Ending::Stopped => drop(metrics.stopped.inc()),
         }
-        logging::request(|fields| {
+        logging::request(now, |fields| {
             let client = usize::try_from(self.client.0)
                 .ok()
                 .and_then(|at| shared.clients.get(at));
