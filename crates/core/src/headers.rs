@@ -26,6 +26,8 @@ pub fn for_google(headers: &mut HeaderMap, length: Option<u64>, upgrade: bool) {
         } else if letin::is_credential(name)
             || is_hop_by_hop(name) && !(upgrade && *name == header::UPGRADE)
             || *name == header::EXPECT
+            // In a compressed WebSocket nobody sees what Google quotes.
+            || *name == header::SEC_WEBSOCKET_EXTENSIONS
         {
             gone.push(name.clone());
         }

@@ -43,10 +43,15 @@ pub(crate) fn asked(headers: &HeaderMap) -> Option<String> {
     let host = headers.get(HOST)?.to_str().ok()?;
     // `127.0.0.1:x@evil.example` is not of this machine.
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?.0,
-        None => host.split_once(':').map_or(host, |(name, _)| name),
+    let (name, rest) = match host.strip_prefix('[') {
+        Some(inside) => inside.split_once(']')?,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
+    let port = rest.strip_prefix(':').unwrap_or(rest);
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        // No host and port, whatever it begins with.
+        return None;
+    }
     Some(name.trim_end_matches('.').to_ascii_lowercase())
 }
 
@@ -86,6 +91,22 @@ mod tests {
         }
         let mut two = hosts(&["127.0.0.1", "evil.example"]);
         assert!(settle(&mut two, Some(&here)).is_err());
+    }
+
+    #[test]
+    fn what_only_begins_like_this_machine_is_not_it() {
+        for (host, name) in [
+            ("127.0.0.1", Some("127.0.0.1")),
+            ("LocalHost.:8787", Some("localhost")),
+            ("[::1]", Some("::1")),
+            ("[::1]:8787", Some("::1")),
+            ("[::1].evil", None),
+            ("[::1", None),
+            ("127.0.0.1:80:evil", None),
+            ("127.0.0.1:evil", None),
+        ] {
+            assert_eq!(asked(&hosts(&[host])).as_deref(), name, "{host}");
+        }
     }
 
     #[test]

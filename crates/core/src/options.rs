@@ -92,6 +92,10 @@ pub fn upstream(text: &str) -> Result<(Scheme, Authority, String), Remedy> {
     if authority.as_str().contains('@') {
         return Err("write it without user and password; keys come from the pool");
     }
+    let after = authority.as_str().rsplit(']').next().unwrap_or_default();
+    if after.contains(':') && authority.port_u16().is_none_or(|port| port == 0) {
+        return Err("its port must be a number from 1 to 65535");
+    }
     let path = parts
         .path_and_query
         .unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -223,3 +227,28 @@ fn is_name(text: &str) -> bool {
 }
 
 const VERSIONS: [&str; 3] = ["v1", "v1beta", "v1alpha"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstream_whose_port_is_none_is_refused() {
+        for port in ["99999", "0", "", "x"] {
+            for host in ["127.0.0.1", "[::1]"] {
+                assert!(
+                    upstream(&format!("http://{host}:{port}")).is_err(),
+                    "{host} {port}"
+                );
+            }
+        }
+        for good in [
+            "http://127.0.0.1:65535",
+            "http://[::1]",
+            "https://a.example/p",
+            "http://[::1]:1",
+        ] {
+            assert!(upstream(good).is_ok(), "{good}");
+        }
+    }
+}

@@ -305,14 +305,14 @@ impl Pool {
     }
 
     /// A key was served on this surface. Gives the carrier that it is known to take there.
-    pub(crate) fn prove(&mut self, key: KeyId, surface: Surface) -> Carrier {
+    pub(crate) fn prove(&mut self, key: KeyId, surface: Surface, now: Time) -> Carrier {
         let usual = Carrier::of(surface)[0];
         let at = self.known.key_at.get(&key).copied();
         let Some(key) = at.and_then(|at| self.known.keys.get_mut(at)) else {
             return usual;
         };
-        if let Some(proven) = key.proven.get_mut(surface.index()) {
-            *proven = true;
+        if let Some(served) = key.served.get_mut(surface.index()) {
+            *served = now;
         }
         key.carriers
             .get(surface.index())
@@ -321,17 +321,23 @@ impl Pool {
             .map_or(usual, |(_, carrier)| carrier)
     }
 
-    /// Whether it was, which counts no longer.
-    pub(crate) fn take_proof(&mut self, key: KeyId, surface: Surface) -> bool {
-        let at = self.known.key_at.get(&key).copied();
-        at.and_then(|at| self.known.keys.get_mut(at)?.proven.get_mut(surface.index()))
-            .is_some_and(std::mem::take)
-    }
-
-    pub(crate) fn is_proven(&self, key: KeyId, surface: Surface) -> bool {
+    /// Whether this key was served lately: on this surface, and on any other.
+    pub(crate) fn was_served(&self, key: KeyId, surface: Surface, now: Time) -> (bool, bool) {
         let at = self.known.key_at.get(&key);
-        at.and_then(|at| self.known.keys.get(*at)?.proven.get(surface.index()))
-            .is_some_and(|proven| *proven)
+        let Some(key) = at.and_then(|at| self.known.keys.get(*at)) else {
+            return (false, false);
+        };
+        let mut lately = (false, false);
+        for (at, served) in key.served.iter().enumerate() {
+            if *served > Time::ZERO && now.since(*served) < LATELY {
+                if at == surface.index() {
+                    lately.0 = true;
+                } else {
+                    lately.1 = true;
+                }
+            }
+        }
+        lately
     }
 
     /// Who comes back first in this ring, when, and what stands against it.
@@ -384,6 +390,10 @@ pub struct Census {
 
 /// As long as an attempt may take to answer: the default first-byte limit.
 const TRIAL: Duration = Duration::from_secs(600);
+
+/// Whether a key is of a type that is taken at all is known from what it was served within this time: as long as
+/// until the first trial of one that is out.
+const LATELY: Duration = Duration::from_secs(15 * 60);
 
 /// A trial that proved nothing is due again after this.
 const UNPROVEN: Duration = Duration::from_secs(60);

@@ -149,8 +149,10 @@ struct Request {
 #[derive(Debug)]
 struct Unshown {
     key: Arc<KeyInfo>,
-    /// Whether it was served before on this surface.
+    /// Whether it was served lately, on this surface or another.
     proven: bool,
+    /// On another.
+    elsewhere: bool,
     trial: bool,
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct Key {
     pub(super) models: Vec<String>,
     pub(super) carriers: [Option<(Stamp, Carrier)>; Surface::COUNT],
     /// Where it was served.
-    pub(super) proven: [bool; Surface::COUNT],
+    pub(super) served: [Time; Surface::COUNT],
     pub(super) blocks: Vec<Learned>,
 }
 
@@ -129,7 +129,7 @@ impl Known {
                 enabled: spec.enabled,
                 models: spec.models.clone(),
                 carriers: old.map_or([None; Surface::COUNT], |old| old.carriers),
-                proven: old.map_or([false; Surface::COUNT], |old| old.proven),
+                served: old.map_or([Time::ZERO; Surface::COUNT], |old| old.served),
                 blocks: old.map_or_else(Vec::new, |old| old.blocks.clone()),
             });
         }

@@ -124,7 +124,7 @@ impl Relay {
         }
         self.storms
             .served(facts.model.as_deref(), facts.kind, facts.client);
-        let learned = self.pool.prove(current.key.id, facts.surface);
+        let learned = self.pool.prove(current.key.id, facts.surface, now);
         if current.carrier != learned {
             self.emit(
                 Change::CarrierLearned(current.key.id, facts.surface, current.carrier),
@@ -141,7 +141,12 @@ impl Relay {
             .map(|request| std::mem::take(&mut request.unshown))
             .unwrap_or_default();
         for unshown in &unshown {
-            self.no_credential(unshown, now);
+            // One that is served on another surface is of a type that Google takes, if not here.
+            if !unshown.elsewhere {
+                self.no_credential(unshown, now);
+            } else if unshown.trial {
+                self.pool.retry_trial(&unshown.key, current.ring, now);
+            }
         }
         // Another was refused what this one got: it was its own fault.
         if let Some((key, _, Some(effect))) = self
@@ -193,18 +198,14 @@ impl Relay {
         can_repeat: bool,
         now: Time,
     ) -> Next {
-        // Where keys are taken it is proof no longer: a type of key that Google retires is out by and by.
-        let proven = if facts.takes_keys() {
-            self.pool.take_proof(current.key.id, facts.surface)
-        } else {
-            self.pool.is_proven(current.key.id, facts.surface)
-        };
+        let (here, elsewhere) = self.pool.was_served(current.key.id, facts.surface, now);
         let Some(request) = self.get_mut(id) else {
             return Next::Deliver(None);
         };
         request.unshown.push(Unshown {
             key: Arc::clone(&current.key),
-            proven,
+            proven: here || elsewhere,
+            elsewhere,
             trial: current.pick.trial,
         });
         let votes: u32 = request

@@ -159,6 +159,13 @@ async fn exchange(
     }
     headers::for_google(&mut headers, length, upgrade.is_some());
     headers.insert(header::HOST, shared.upstream_host.clone());
+    if length.unwrap_or_else(|| source.total()) == 0
+        && source.is_kept()
+        && matches!(head.method, Method::POST | Method::PUT | Method::PATCH)
+    {
+        // HTTP/2 ends an empty body with its head; HTTP/1 must say that there is none.
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     shared.hop.mark(&mut headers);
     let kept = source.is_kept();
     let facts = reading::facts(&found, &body, client, deadline, kept);

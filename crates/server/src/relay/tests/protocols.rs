@@ -1,11 +1,13 @@
 //! How clients may speak: HTTP/2 with prior knowledge, and TLS with either version.
 
-use super::client::{Ask, Outgoing};
-use super::stand::{Stand, projects, soon, within};
+use super::client::{Ask, Outgoing, whole_body};
+use super::scripted::Scripted;
+use super::stand::{Native, Stand, bare_keys, projects, soon, within};
 use crate::config::CaSource;
 use crate::tls;
+use bytes::Bytes;
 use gemini_emulator::Outcome;
-use http::{Request, Version};
+use http::{Method, Request, Version};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
@@ -31,6 +33,29 @@ async fn http2_with_prior_knowledge_is_served() {
         );
     }
     assert_eq!(stand.emulator().requests().len(), 20);
+}
+
+#[tokio::test]
+async fn an_empty_body_over_http2_is_said_to_be_empty() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+    let stream = TcpStream::connect(relay.running.bound[0]).await.unwrap();
+    let ask = Ask::new(
+        Method::POST,
+        "/v1beta/batches/b:cancel",
+        whole_body(Bytes::new()),
+    );
+    let asked = over_http2(stream, vec![http2("http", &relay.base, ask)]);
+    let google = async {
+        let mut google = upstream.accept().await;
+        let head = google.head().await.to_ascii_lowercase();
+        assert!(head.contains("\r\ncontent-length: 0\r\n"), "{head}");
+        google
+            .write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            .await;
+    };
+    let (answers, ()) = tokio::join!(asked, google);
+    assert_eq!(answers[0].0, 200);
 }
 
 #[tokio::test]

@@ -51,6 +51,33 @@ async fn when_google_closes_the_client_is_closed() {
 }
 
 #[tokio::test]
+async fn a_key_that_google_quotes_in_a_frame_is_covered() {
+    let upstream = Scripted::start().await;
+    let keys = bare_keys(1);
+    let relay = Native::start(
+        &upstream.url(),
+        &keys,
+        &[("TOKENS", "a-long-token-of-a-client")],
+    );
+    let (mut client, mut google) = upgraded(&relay, &upstream).await;
+    let key = keys[0].text.expose();
+    let (first, second) = key.split_at(key.len() / 2);
+    google
+        .write(format!("Permission denied: Consumer 'api_key:{first}"))
+        .await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    google.write(format!("{second}' has been suspended.")).await;
+    drop(google);
+    let mut rest = String::new();
+    soon(client.read_to_string(&mut rest)).await.unwrap();
+    let covered = "*".repeat(key.len());
+    assert_eq!(
+        rest,
+        format!("Permission denied: Consumer 'api_key:{covered}' has been suspended.")
+    );
+}
+
+#[tokio::test]
 async fn a_websocket_keeps_its_connections_place_until_it_ends() {
     let upstream = Scripted::start().await;
     let relay = Native::start(
@@ -76,7 +103,8 @@ async fn upgraded(relay: &Native, upstream: &Scripted) -> (TcpStream, Peer) {
     let mut client = TcpStream::connect(relay.running.bound[0]).await.unwrap();
     let ask = format!(
         "GET {PATH}?key=a-long-token-of-a-client HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+         Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
     );
     client.write_all(ask.as_bytes()).await.unwrap();
     let mut google = upstream.accept().await;
@@ -91,6 +119,8 @@ async fn upgraded(relay: &Native, upstream: &Scripted) -> (TcpStream, Peer) {
         "{head}"
     );
     assert!(lower.contains("sec-websocket-key: aaaa"), "{head}");
+    // What is compressed cannot be looked at.
+    assert!(!lower.contains("permessage-deflate"), "{head}");
     assert_eq!(head.matches("made-up-key").count(), 1, "{head}");
     assert!(!head.contains("a-long-token"), "{head}");
     google
