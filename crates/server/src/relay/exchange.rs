@@ -22,7 +22,7 @@ use gemini_relay_core::relay::{Attempt, Next};
 use gemini_relay_core::verdict::{Meaning, Outcome};
 use gemini_relay_core::watch::Watch;
 use gemini_relay_core::{Facts, KeyText, Surface, Time, headers, reading, redact};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
@@ -219,6 +219,10 @@ impl Exchange {
                 Outcome::Refused { status, error },
                 Came::Bad { parts, body, whole },
             );
+        }
+        if status == 101 && !self.headers.contains_key(UPGRADE) {
+            // Nobody asked for it, and no client would know what to do with it.
+            return (Outcome::Broken, Came::Nothing);
         }
         match coding {
             Coding::Plain => {}

@@ -98,6 +98,26 @@ async fn a_websocket_keeps_its_connections_place_until_it_ends() {
     soon(next).await.unwrap().is(200);
 }
 
+#[tokio::test]
+async fn an_upgrade_that_nobody_asked_for_is_no_answer() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+    let google = async {
+        loop {
+            let mut peer = upstream.accept().await;
+            peer.request().await;
+            peer.write(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+            )
+            .await;
+        }
+    };
+    tokio::select! {
+        answer = Ask::generate("hello").whole(&relay.base) => drop(answer.is(502)),
+        () = google => unreachable!("it goes on for ever"),
+    }
+}
+
 /// A WebSocket as Google's JavaScript client opens one: a doubled slash, and the token in the URL.
 async fn upgraded(relay: &Native, upstream: &Scripted) -> (TcpStream, Peer) {
     let mut client = TcpStream::connect(relay.running.bound[0]).await.unwrap();
