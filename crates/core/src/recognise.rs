@@ -352,6 +352,8 @@ fn without_credentials(query: &str) -> String {
         if CREDENTIAL_PARAMETERS
             .iter()
             .any(|credential| credential.eq_ignore_ascii_case(name))
+            // Whom to charge: no project of the pool's may be told to charge another.
+            || name.eq_ignore_ascii_case("userProject")
         {
             keyed = true;
         } else {
@@ -456,6 +458,7 @@ mod tests {
             "//v1beta//models/gemini-2.5-flash:generateContent",
             "/v1beta/models/gemini-2.5-flash:generateContent?key=some-token",
             "/v1/v1beta/models/gemini-2.5-flash:generateContent?%6bey=some-token&$access_token=x",
+            "/v1beta/models/gemini-2.5-flash:generateContent?$userProject=other&userProject=another",
         ] {
             let found = check(path, "/v1beta/models/gemini-2.5-flash:generateContent");
             assert_eq!(
