@@ -46,7 +46,8 @@ class Passing {
     this.pieces = pieces;
     this.reader = reader;
     this.shown = shown;
-    this.kept = 0;
+    // Held until it is sent, which may be after a long wait.
+    this.kept = pieces.reduce((sum, piece) => sum + piece.length, 0);
     this.whole = false;
     this.length = length;
   }

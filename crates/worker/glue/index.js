@@ -45,6 +45,7 @@ async function serve(request, flight) {
   }
   if (flight.over) return gone();
   said = engine.body(handle, body.shown, body.kept, body.whole, Date.now());
+  body.shown = NOTHING;
   if (said[0] === "Q") said = engine.planned(handle, await plan(flight, said.slice(1)), Date.now());
 
   let came = null;

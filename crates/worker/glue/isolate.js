@@ -122,21 +122,35 @@ async function flush(isolate, engine, env, wait) {
   }
 }
 
-// Everything of the project's own among the variables and secrets. What wrangler.toml has without quotes comes as a
-// number, as true or false, or as a list.
+// Everything of the project's own among the variables and secrets.
 export function variables(env) {
   const found = {};
   for (const [name, value] of Object.entries(env)) {
-    if (!name.startsWith("GEMINI_RELAY_")) continue;
-    if (["string", "number", "boolean"].includes(typeof value) || Array.isArray(value)) found[name] = String(value);
+    if (name.startsWith("GEMINI_RELAY_")) found[name] = asText(value);
   }
   return JSON.stringify(found);
+}
+
+// What wrangler.toml has without quotes comes as a number, as true or false, as a list or as a table. A table of tokens
+// is names and secrets; what makes no sense is said where it is read.
+function asText(value) {
+  if (typeof value !== "object" || value === null) return String(value);
+  if (Array.isArray(value)) return value.map(asText).join(",");
+  return Object.entries(value)
+    .map(([name, inner]) => `${name}=${asText(inner)}`)
+    .join(",");
+}
+
+// A secret is a text; a variable may be any of the lists that a file of keys may have, as they are.
+function asKeys(value) {
+  if (value === undefined || value === null) return null;
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 // The keys, wherever they are: one list, or an entry each, and a secret, which needs no KV. Bytes, since some
 // editors write UTF-16. `before` is what was found the last time.
 export async function findKeys(env, before) {
-  const found = { config: null, entries: [], more: false, lost: false, secret: env.GEMINI_API_KEYS ?? null };
+  const found = { config: null, entries: [], more: false, lost: false, secret: asKeys(env.GEMINI_API_KEYS) };
   try {
     if (env.KV) await within(lookInto(env.KV, found, before), KV_PATIENCE);
   } catch {

@@ -188,7 +188,7 @@ impl Engine {
     }
 
     /// Shows the body: `shown` is its beginning, at most as much as was asked for; `kept` says how much
-    /// of it is there to be sent again, and `whole` whether that is all of it.
+    /// of it is held, and `whole` whether that is all of it, so that it can be sent again.
     pub fn body(&mut self, handle: u32, shown: &[u8], kept: usize, whole: bool, now: Time) -> Said {
         self.collect(now);
         let (cursor, report) = (self.cursor, std::mem::take(&mut self.outbox));

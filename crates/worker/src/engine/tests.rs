@@ -325,7 +325,11 @@ fn bodies_have_a_limit_in_all_which_is_given_back() {
         "one that does not say its length leaves half"
     );
     engine.body(handle, b"", 100, true, NOW);
-    assert_eq!(limit(engine, "content-length:90000\n").0, 80_000);
+    let (room, handle) = limit(engine, "content-length:90000\n");
+    assert_eq!(room, 80_000);
+    // Of one that passes through the beginning is held until it is sent.
+    engine.body(handle, b"", 30_000, false, NOW);
+    assert_eq!(limit(engine, "content-length:1\n").0, 69_900);
 }
 
 #[test]
