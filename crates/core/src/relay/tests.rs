@@ -1,5 +1,6 @@
 //! The policy in a modelled world: keys, projects with quotas, a Google that refuses, virtual time.
 
+mod credentials;
 mod planned;
 mod promises;
 mod rules;

@@ -33,28 +33,34 @@ pub(crate) async fn answer(
     let shared = &seat.shared;
     // A head is large; below it goes by reference.
     let (mut head, body) = request.into_parts();
-    let mut body = Some(body);
     let settled = host::settle(&mut head.headers, head.uri.authority());
     let origin = shared
         .door
         .listed_origin(&head.headers)
         .and_then(|origin| HeaderValue::from_str(origin).ok())
         .filter(|_| settled.is_ok());
-    let mut response = match settled {
-        Err(refusal) => plain(shared, &refusal, Surface::Gemini, false),
-        Ok(()) if is_preflight(&head) => preflight(shared, origin.as_ref(), &head.headers),
-        Ok(()) => route(seat, upstream, &mut head, &mut body).await,
+    let asks_first = is_preflight(&head);
+    let let_in = match settled {
+        Err(refusal) => Err(Box::new(plain(shared, &refusal, Surface::Gemini, false))),
+        Ok(()) if asks_first => {
+            let answer = preflight(shared, origin.as_ref(), &head.headers);
+            Err(Box::new(answer))
+        }
+        Ok(()) => let_in(seat, &head),
     };
-    if let Some(body) = body
-        && !body.is_end_stream()
-        // Whoever asks first whether to send it does not send it now.
-        && !head.headers.contains_key(header::EXPECT)
-    {
-        let idle = shared.config.body_timeout;
-        Source::new(body, 0, idle, &shared.budget).let_by().await;
-    }
+    let mut response = match let_in {
+        Ok((found, client)) => exchange(seat, upstream, found, client, &mut head, body).await,
+        Err(response) => {
+            // Whoever asks first whether to send it does not send it now.
+            if !body.is_end_stream() && !head.headers.contains_key(header::EXPECT) {
+                let idle = shared.config.body_timeout;
+                Source::new(body, 0, idle, &shared.budget).let_by().await;
+            }
+            *response
+        }
+    };
     if let Some(origin) = origin
-        && !is_preflight(&head)
+        && !asks_first
     {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -72,46 +78,51 @@ fn is_preflight(head: &Parts) -> bool {
     head.method == Method::OPTIONS && head.headers.contains_key(asked)
 }
 
-/// Where the request goes, and what comes of it. The body is taken where it is wanted.
-async fn route(
-    seat: &Arc<Seat>,
-    upstream: &Arc<Upstream>,
-    head: &mut Parts,
-    body: &mut Option<Incoming>,
-) -> Response<Answer> {
+/// What the request is and who asks, if it is for Google and let in; else the relay's own answer.
+fn let_in(seat: &Seat, head: &Parts) -> Result<(Recognised, ClientId), Box<Response<Answer>>> {
     let shared = &seat.shared;
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let base_path = &shared.config.base_path;
-    match recognise(&head.method, path, &head.headers, base_path) {
-        Destination::Nowhere => plain(shared, &Refusal::NotFound, Surface::Gemini, false),
+    let found = match recognise(&head.method, path, &head.headers, base_path) {
+        Destination::Nowhere => {
+            let answer = plain(shared, &Refusal::NotFound, Surface::Gemini, false);
+            return Err(Box::new(answer));
+        }
         Destination::Crooked(found) => {
             let refusal = Refusal::BadRequest("the path has . or .. for a segment.");
-            let array = found.array && found.streams;
-            plain(shared, &refusal, found.surface, array)
+            return Err(refused_as(shared, &refusal, &found));
         }
-        Destination::Relay(page) => control::answer(shared, &page, seat.peer, head),
+        Destination::Relay(page) => {
+            let answer = control::answer(shared, &page, seat.peer, head);
+            return Err(Box::new(answer));
+        }
+        Destination::Upstream(found) => found,
+    };
+    if matches!(head.method, Method::TRACE | Method::CONNECT) {
         // A server that answers TRACE sends the request's headers back, the key among them.
-        Destination::Upstream(found) if matches!(head.method, Method::TRACE | Method::CONNECT) => {
-            let refusal = Refusal::BadRequest("TRACE and CONNECT are not passed on.");
-            plain(shared, &refusal, found.surface, false)
-        }
-        Destination::Upstream(found) if shared.hop.is_back(&head.headers) => {
-            tracing::error!(
-                upstream = shared.config.upstream.authority.as_str(),
-                "the upstream leads back to this relay: requests are refused"
-            );
-            let array = found.array && found.streams;
-            plain(shared, &Refusal::Loop, found.surface, array)
-        }
-        Destination::Upstream(found) => match shared.door.admit(path, &head.headers) {
-            Ok(client) => exchange(seat, upstream, found, client, head, body).await,
-            Err(refusal) => {
-                tracing::info!(peer = %seat.peer, reason = refusal.name(), "refused at the door");
-                let array = found.array && found.streams;
-                plain(shared, &refusal, found.surface, array)
-            }
-        },
+        let refusal = Refusal::BadRequest("TRACE and CONNECT are not passed on.");
+        return Err(refused_as(shared, &refusal, &found));
     }
+    if shared.hop.is_back(&head.headers) {
+        tracing::error!(
+            upstream = shared.config.upstream.authority.as_str(),
+            "the upstream leads back to this relay: requests are refused"
+        );
+        return Err(refused_as(shared, &Refusal::Loop, &found));
+    }
+    match shared.door.admit(path, &head.headers) {
+        Ok(client) => Ok((found, client)),
+        Err(refusal) => {
+            tracing::info!(peer = %seat.peer, reason = refusal.name(), "refused at the door");
+            Err(refused_as(shared, &refusal, &found))
+        }
+    }
+}
+
+/// The relay's own answer in the dialect of what was asked.
+fn refused_as(shared: &Shared, refusal: &Refusal, found: &Recognised) -> Box<Response<Answer>> {
+    let array = found.array && found.streams;
+    Box::new(plain(shared, refusal, found.surface, array))
 }
 
 async fn exchange(
@@ -120,12 +131,9 @@ async fn exchange(
     mut found: Recognised,
     client: ClientId,
     head: &mut Parts,
-    body: &mut Option<Incoming>,
+    body: Incoming,
 ) -> Response<Answer> {
     let shared = &seat.shared;
-    let Some(body) = body.take() else {
-        return plain(shared, &Refusal::NotFound, found.surface, false);
-    };
     let upgrade = head
         .extensions
         .remove::<OnUpgrade>()

@@ -1,14 +1,13 @@
 //! Clients that stop in the middle of what they say, and more of them than there are places for.
 
 use super::client::{Ask, MODEL, contents, piecewise, whole_body};
-use super::protocols::http2;
+use super::protocols::{connected, http2};
 use super::scripted::{GOOD, Scripted};
 use super::stand::{Native, Stand, bare_keys, projects, soon, until};
 use bytes::Bytes;
 use http::Method;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -215,14 +214,7 @@ async fn who_is_refused_may_send_the_whole_body_first() {
         );
     }
 
-    let stream = TcpStream::connect(stand.relay.running.bound[0])
-        .await
-        .unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let mut sender = connected(&stand).await;
     let taken = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&taken);
     let pieces = futures_util::stream::iter((0..PIECES).map(move |_| {

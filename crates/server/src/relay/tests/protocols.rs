@@ -9,6 +9,7 @@ use bytes::Bytes;
 use gemini_emulator::Outcome;
 use http::{Method, Request, Version};
 use http_body_util::BodyExt;
+use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use std::sync::Arc;
@@ -78,14 +79,7 @@ async fn over_http2_a_host_that_is_not_ours_is_refused_too() {
 async fn a_stream_that_breaks_is_reset_over_http2() {
     let stand = Stand::start(projects(1), &[]).await;
     stand.target.fault(1, gemini_emulator::Fault::Truncate(1));
-    let stream = TcpStream::connect(stand.relay.running.bound[0])
-        .await
-        .unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let mut sender = connected(&stand).await;
     let ask = http2("http", stand.base(), Ask::events("hello"));
     let response = soon(sender.send_request(ask)).await.unwrap();
     assert!(soon(response.into_body().collect()).await.is_err());
@@ -94,14 +88,7 @@ async fn a_stream_that_breaks_is_reset_over_http2() {
 #[tokio::test]
 async fn a_stream_that_an_http2_client_resets_ends_upstream_and_the_others_go_on() {
     let stand = Stand::start(projects(2), &[]).await;
-    let stream = TcpStream::connect(stand.relay.running.bound[0])
-        .await
-        .unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let mut sender = connected(&stand).await;
     let slow = || Ask::events("[[chunks:8]] [[delay:100ms]] slowly");
     let left = http2("http", stand.base(), slow());
     let stays = http2("http", stand.base(), slow());
@@ -166,7 +153,13 @@ pub(super) fn http2(scheme: &str, base: &str, ask: Ask) -> Request<Outgoing> {
     request
 }
 
-async fn over_http2<S>(stream: S, asks: Vec<Request<Outgoing>>) -> Vec<(u16, String)>
+/// A connection to the relay that begins with HTTP/2.
+pub(super) async fn connected(stand: &Stand) -> SendRequest<Outgoing> {
+    let address = stand.relay.running.bound[0];
+    handshake(TcpStream::connect(address).await.unwrap()).await
+}
+
+async fn handshake<S>(stream: S) -> SendRequest<Outgoing>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -175,6 +168,14 @@ where
             .await
             .unwrap();
     tokio::spawn(connection);
+    sender
+}
+
+async fn over_http2<S>(stream: S, asks: Vec<Request<Outgoing>>) -> Vec<(u16, String)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let sender = handshake(stream).await;
     let all = asks.into_iter().map(|ask| {
         let mut sender = sender.clone();
         async move {
