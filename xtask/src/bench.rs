@@ -5,7 +5,7 @@
 //! front of it, and again from the beginning. What is judged is the relay *over nginx*, as the median
 //! of the ratios of neighbouring windows: a machine that is busy with something else slows both. The
 //! relay runs as it would for a person: client tokens, a log line a request to a file, metrics and
-//! affinity on. nginx does nothing but pass on, without its log.
+//! affinity on. nginx does nothing but pass on, and writes the log that Debian has it write.
 //!
 //! What is judged in CI is instructions, which repeat: `cargo xtask bench gate` counts those alone.
 

@@ -1,7 +1,9 @@
 //! What is measured against the clock: every case at every server, in turns.
 //!
-//! A round takes each case and measures it at the upstream, at nginx and at the relay, one window
-//! right after the other; so what is compared was measured within seconds.
+//! A round of a case measures it at the upstream, at nginx and at the relay, one window right after the
+//! other; so what is compared was measured within seconds. One case is done before the next begins: both
+//! cores busy to the last for a while slow many a machine down for the next while, and one connection, which
+//! comes first, is to be measured on a machine that is rested.
 
 use super::Built;
 use super::proxies::{self, Cores, Server};
@@ -25,17 +27,13 @@ pub(crate) fn measure(
     let servers = [&upstream, &nginx, &relay];
     found.idle = (nginx.running.memory().0, relay.running.memory().0);
     found.cases = Vec::from(CASES);
-    for round in 0..=rounds {
-        say!(
-            "round {round} of {rounds}{}",
-            if round == 0 { ", to warm up" } else { "" }
-        );
-        for case in &mut found.cases {
-            let seconds = if round == 0 { WARMING } else { SECONDS };
-            let turn = turn(built, servers, case, Limit::Seconds(seconds), cores)?;
-            if round > 0 {
-                case.turns.push(turn);
-            }
+    for case in &mut found.cases {
+        say!("{}, {} connections", case.name, case.connections);
+        // To warm up.
+        turn(built, servers, case, Limit::Seconds(WARMING), cores)?;
+        for _ in 0..rounds {
+            let turn = turn(built, servers, case, Limit::Seconds(SECONDS), cores)?;
+            case.turns.push(turn);
         }
     }
     found.peak = (nginx.running.memory().1, relay.running.memory().1);

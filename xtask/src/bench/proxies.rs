@@ -170,7 +170,7 @@ worker_processes 1;
 pid {pid};
 events {{ worker_connections 1024; }}
 http {{
-  access_log off;
+  access_log {access};
 {temporary}  tcp_nodelay on;
   keepalive_timeout 600s;
   keepalive_requests 1000000000;
@@ -194,6 +194,7 @@ http {{
 }}
 ",
         pid = folder.join("nginx.pid").display(),
+        access = folder.join("nginx-access.log").display(),
     )
 }
 
