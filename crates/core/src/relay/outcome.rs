@@ -208,15 +208,13 @@ impl Relay {
             elsewhere,
             trial: current.pick.trial,
         });
-        let votes: u32 = request
-            .unshown
-            .iter()
-            .map(|unshown| match (unshown.proven, facts.takes_keys()) {
-                (true, _) => 2,
-                (false, false) => 1,
-                (false, true) => 0,
-            })
-            .sum();
+        // Where keys are taken, whoever is left may be served, however many were refused.
+        let votes: u32 = if facts.takes_keys() {
+            0
+        } else {
+            let unshown = request.unshown.iter();
+            unshown.map(|unshown| 1 + u32::from(unshown.proven)).sum()
+        };
         if votes < METHOD_REFUSES && !can_repeat {
             return Next::Deliver(Some("body-not-repeatable"));
         }

@@ -109,7 +109,7 @@ fn a_type_of_key_that_is_retired_is_found_out_though_it_served_before() {
             world.ask(generate("m")),
             End::Delivered {
                 status: 401,
-                attempts: 4,
+                attempts: 6,
                 ..
             }
         ));
@@ -119,6 +119,27 @@ fn a_type_of_key_that_is_retired_is_found_out_though_it_served_before() {
         panic!("nothing was served for a quarter of an hour");
     };
     assert!(matches!(refusal, Refusal::AllDead { .. }), "{refusal:?}");
+}
+
+#[test]
+fn keys_that_go_bad_together_are_found_out_by_one_that_is_served() {
+    let names = ["a.1", "b.1", "c.1", "d.1", "e.1", "f.1"];
+    let mut world = World::new(&names, Settings::default());
+    for _ in &names {
+        world.ask(generate("m")).key();
+    }
+    world.google(|attempt, _, _| {
+        if ["e.1", "f.1"].contains(&&*attempt.key.label) {
+            Outcome::Served
+        } else {
+            refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED")
+        }
+    });
+    for _ in 0..12 {
+        world.ask(generate("m")).key();
+    }
+    let out = world.relay.census(world.now).out;
+    assert_eq!(out[&Reason::CredentialType], 4);
 }
 
 #[test]
@@ -142,7 +163,7 @@ fn a_surface_that_takes_no_keys_puts_none_out_on_the_others() {
     });
     let before = world.relay.census(world.now);
     for _ in 0..6 {
-        world.ask(chat());
+        assert_eq!(world.ask(chat()).key(), "d.1");
         assert_eq!(world.relay.census(world.now), before);
         assert!(matches!(
             world.ask(generate("m")),
