@@ -9,6 +9,7 @@ pub mod block;
 pub mod coding;
 pub mod event;
 pub mod facts;
+pub mod frames;
 pub mod google_error;
 pub mod head;
 pub mod headers;

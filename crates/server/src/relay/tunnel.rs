@@ -6,6 +6,7 @@ use super::exchange::Exchange;
 use super::record::Ending;
 use super::upstream::Upstream;
 use super::worker::Seat;
+use gemini_relay_core::frames::Frames;
 use gemini_relay_core::veil::Veil;
 use http::{HeaderMap, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
@@ -83,7 +84,8 @@ impl Ends {
         let (client_reads, client_writes) = tokio::io::split(client);
         let (google_reads, google_writes) = tokio::io::split(google);
         // What Google says is not masked, and may quote the key: at the close of a session, for one.
-        let veil = self.ticket.record.key.clone().map(Veil::new);
+        let key = self.ticket.record.key.clone();
+        let veil = key.map(|key| Frames::new(Veil::new(key)));
         let both = tokio::try_join!(
             carry(client_reads, google_writes, None, &self.received),
             carry(google_reads, client_writes, veil, &self.sent),
@@ -105,7 +107,7 @@ impl Drop for Ends {
 async fn carry(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    mut veil: Option<Veil>,
+    mut veil: Option<Frames>,
     count: &AtomicU64,
 ) -> std::io::Result<()> {
     let mut piece = vec![0; PIECE];
@@ -113,8 +115,8 @@ async fn carry(
         let read = from.read(&mut piece).await?;
         let bytes = piece.get(..read).unwrap_or_default();
         let shown = match &mut veil {
-            Some(veil) if read == 0 => veil.rest(),
-            Some(veil) => veil.over(bytes),
+            Some(veil) if read == 0 => Some(veil.rest()),
+            Some(veil) => Some(veil.over(bytes)),
             None => None,
         };
         let bytes = shown.as_deref().unwrap_or(bytes);
