@@ -90,6 +90,10 @@ struct State {
     taken: Option<Instant>,
     total: u64,
     declared: Option<u64>,
+    /// How many attempts were made with it.
+    attempts: u32,
+    /// Whether the last of them was given all of it.
+    given: bool,
 }
 
 impl Source {
@@ -118,6 +122,8 @@ impl Source {
             taken: None,
             total: 0,
             declared,
+            attempts: 0,
+            given: false,
         })))
     }
 
@@ -160,11 +166,20 @@ impl Source {
 
     /// The body for one more attempt.
     pub(crate) fn replay(&self) -> Replay {
+        let mut state = self.lock();
+        state.attempts += 1;
+        state.given = state.whole && state.pieces.is_empty();
         Replay {
             source: self.clone(),
+            attempt: state.attempts,
             next: 0,
             done: false,
         }
+    }
+
+    /// Whether the last attempt was given all of it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.lock().given
     }
 
     /// Whether all that was read of it is still there.
@@ -282,21 +297,18 @@ impl Drop for State {
 /// A body on its way to Google.
 pub(crate) struct Replay {
     source: Source,
+    /// The how-manieth.
+    attempt: u32,
     next: usize,
     done: bool,
 }
 
-impl Body for Replay {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+impl Replay {
+    fn next_piece(
+        &mut self,
+        state: &mut State,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let next = self.next;
-        let source = self.source.clone();
-        let mut state = source.lock();
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
         if state.passing {
             // Only one attempt is sent of a body that passes through.
             if let Some(piece) = state.pieces.pop_front() {
@@ -305,15 +317,15 @@ impl Body for Replay {
                 let size = piece.len().min(state.kept);
                 state.kept -= size;
                 state.budget.give_back(size);
-                return Poll::Ready(Some(Ok(Frame::data(piece))));
+                return Poll::Ready(Some(Ok(piece)));
             }
-        } else if let Some(piece) = state.pieces.get(next) {
+        } else if let Some(piece) = state.pieces.get(self.next) {
             let piece = piece.clone();
-            if next > 0 {
+            if self.next > 0 {
                 state.taken = Some(Instant::now());
             }
             self.next += 1;
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
+            return Poll::Ready(Some(Ok(piece)));
         }
         let read = ready!(state.read(cx));
         state.taken = Some(Instant::now());
@@ -332,7 +344,7 @@ impl Body for Replay {
                         state.budget.give_back(kept);
                     }
                 }
-                Poll::Ready(Some(Ok(Frame::data(piece))))
+                Poll::Ready(Some(Ok(piece)))
             }
             Some(Err(error)) => Poll::Ready(Some(Err(error))),
             None => {
@@ -342,9 +354,35 @@ impl Body for Replay {
         }
     }
 
+    fn is_at_end(&self, state: &State) -> bool {
+        let rest = if state.passing {
+            state.pieces.is_empty()
+        } else {
+            self.next >= state.pieces.len()
+        };
+        self.done || state.whole && rest
+    }
+}
+
+impl Body for Replay {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let source = self.source.clone();
+        let mut state = source.lock();
+        let read = ready!(self.next_piece(&mut state, cx));
+        if state.attempts == self.attempt {
+            state.given = self.is_at_end(&state);
+        }
+        Poll::Ready(read.map(|piece| piece.map(Frame::data)))
+    }
+
     fn is_end_stream(&self) -> bool {
-        let state = self.source.lock();
-        self.done || state.whole && !state.passing && self.next >= state.pieces.len()
+        self.is_at_end(&self.source.lock())
     }
 
     fn size_hint(&self) -> SizeHint {

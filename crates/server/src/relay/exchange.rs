@@ -177,7 +177,10 @@ impl Exchange {
             return (Outcome::Refused { status: 400, error }, Came::Nothing);
         };
         match upstream.send(request).await {
-            Ok((response, lease)) => self.look(response, lease).await,
+            Ok((response, mut lease)) => {
+                lease.question_gone = self.source.is_given();
+                self.look(response, lease).await
+            }
             Err(error) => {
                 tracing::debug!(target: "gemini_relay::attempt", id = self.ticket.record.id.as_str(), "no answer: {}", logging::chain(&error));
                 let outcome = match error {

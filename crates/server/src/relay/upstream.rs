@@ -6,8 +6,9 @@
 //! used last is used next. (hyper-util's client, made for many hosts and for HTTP/2, costs a request
 //! five times the instructions of what is here.)
 //!
-//! A connection goes back to the list when an answer was read to its end. One that Google closed
-//! meanwhile is noticed before anything is sent on it, and the next is taken.
+//! A connection goes back to the list when an answer was read to its end, if its question had gone out whole
+//! before the answer began; else it is closed: who refuses an upload may never read the rest of it. One that
+//! Google closed meanwhile is noticed before anything is sent on it, and the next is taken.
 //!
 //! **A laptop that slept.** Idle connections look alive after a sleep or a change of network and are
 //! not; a request sent on one would hang for minutes. So keep-alive probes are short, unacknowledged
@@ -32,6 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tower_service::Service;
 
 /// One worker's connections to Google.
@@ -45,14 +47,24 @@ pub(crate) struct Upstream {
 struct Idle {
     generation: u64,
     /// The one used last at the back.
-    connections: VecDeque<(Instant, SendRequest<Replay>)>,
+    connections: VecDeque<(Instant, Connection)>,
+}
+
+/// A connection to Google.
+struct Connection {
+    sender: SendRequest<Replay>,
+    /// What moves its bytes.
+    task: AbortHandle,
 }
 
 /// A connection with an answer still to be read from it.
 pub(crate) struct Lease {
     idle: Arc<Mutex<Idle>>,
     generation: u64,
-    connection: SendRequest<Replay>,
+    /// Until it is given back.
+    connection: Option<Connection>,
+    /// Whether all of the question was on its way when the answer began.
+    pub(crate) question_gone: bool,
 }
 
 impl Upstream {
@@ -85,19 +97,20 @@ impl Upstream {
         loop {
             let (generation, kept) = self.take();
             let (mut connection, fresh) = match kept {
-                Some(kept) if kept.is_ready() => (kept, false),
-                Some(mut kept) => match kept.ready().await {
-                    Ok(()) => (kept, false),
-                    Err(_) => continue,
-                },
+                Some(kept) if kept.settled().await => (kept, false),
+                Some(closed_or_stuck) => {
+                    closed_or_stuck.task.abort();
+                    continue;
+                }
                 None => (self.connect().await?, true),
             };
-            match connection.try_send_request(request).await {
+            match connection.sender.try_send_request(request).await {
                 Ok(response) => {
                     let lease = Lease {
                         idle: Arc::clone(&self.idle),
                         generation,
-                        connection,
+                        connection: Some(connection),
+                        question_gone: true,
                     };
                     return Ok((response, lease));
                 }
@@ -120,7 +133,7 @@ impl Upstream {
         }
     }
 
-    fn take(&self) -> (u64, Option<SendRequest<Replay>>) {
+    fn take(&self) -> (u64, Option<Connection>) {
         let mut idle = lock(&self.idle);
         let last = idle.connections.pop_back();
         let kept = last
@@ -133,24 +146,45 @@ impl Upstream {
         (idle.generation, kept)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Replay>, SendError> {
+    async fn connect(&self) -> Result<Connection, SendError> {
         let connecting = self.connector.clone().call(self.destination.clone());
         let stream = connecting.await.map_err(SendError::Unreachable)?;
         let (sender, connection) = http1::handshake(stream)
             .await
             .map_err(|error| SendError::Unreachable(Box::new(error)))?;
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!("a connection to upstream ended: {error}");
             }
         });
-        Ok(sender)
+        Ok(Connection {
+            sender,
+            task: task.abort_handle(),
+        })
+    }
+}
+
+impl Connection {
+    /// Whether it can take a question, be it after its task had its turn. It cannot while the last bytes of the
+    /// one before do not get out, which may be for ever.
+    async fn settled(&self) -> bool {
+        if !self.sender.is_ready() {
+            tokio::task::yield_now().await;
+        }
+        self.sender.is_ready()
     }
 }
 
 impl Lease {
-    /// The answer was read to its end: the connection may be used again.
-    pub(crate) fn give_back(self) {
+    /// The answer was read to its end: the connection may be used again, unless something of the question is
+    /// still to be sent.
+    pub(crate) fn give_back(mut self) {
+        if !self.question_gone {
+            return;
+        }
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
         let mut idle = lock(&self.idle);
         if idle.generation != self.generation {
             return;
@@ -159,7 +193,7 @@ impl Lease {
             idle.connections.pop_front();
         }
         let now = Instant::now();
-        idle.connections.push_back((now, self.connection));
+        idle.connections.push_back((now, connection));
         // The oldest at the front have waited too long.
         while idle
             .connections
@@ -167,6 +201,17 @@ impl Lease {
             .is_some_and(|(since, _)| now.duration_since(*since) >= IDLE)
         {
             idle.connections.pop_front();
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // Hyper goes on sending a question though nobody waits for more of the answer.
+        if !self.question_gone
+            && let Some(connection) = &self.connection
+        {
+            connection.task.abort();
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Bodies that are kept to be sent again, and those that are too large for it.
 
-use super::client::{Ask, MODEL, Whole, contents, whole_body};
+use super::client::{Ask, MODEL, Whole, contents, piecewise, whole_body};
 use super::scripted::{GOOD, QUOTA, Scripted, Seen};
 use super::stand::{Native, bare_keys, soon};
 use bytes::Bytes;
 use http::Method;
+use std::time::Duration;
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -122,5 +123,77 @@ async fn refused_once(body: &str, options: &[(&str, &str)]) -> (Seen, Option<See
         biased;
         seen = &mut second => (first, Some(seen), asking.await),
         answer = &mut asking => (first, None, answer),
+    }
+}
+
+/// Who refuses an upload may never read the rest of it.
+#[tokio::test]
+async fn a_connection_with_an_unfinished_question_is_for_nobody_else() {
+    let upstream = Scripted::start().await;
+    let limits = [("WORKERS", "1"), ("REPLAY_LIMIT", "1MB")];
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &limits);
+    let (pieces, body) = piecewise();
+    let ask = Ask::new(Method::POST, "/upload/v1beta/files", body)
+        .header("content-type", "application/octet-stream");
+    let base = relay.base.clone();
+    let asking = tokio::spawn(async move { ask.whole(&base).await });
+    let mut refuses = upstream.accept().await;
+    pieces.send(vec![0; 4 * MEGABYTE].into()).unwrap();
+    refuses.head().await;
+    refuses.answer("400 Bad Request", "{}").await;
+    soon(asking).await.unwrap().is(400);
+    refuses.closed(Duration::from_secs(1)).await;
+    served_elsewhere(&relay, &upstream).await;
+    drop(pieces);
+}
+
+/// Asks something else, for which a connection is made.
+async fn served_elsewhere(relay: &Native, upstream: &Scripted) {
+    let base = relay.base.clone();
+    let asking = tokio::spawn(async move { Ask::generate("hello").whole(&base).await });
+    let mut serves = upstream.accept().await;
+    serves.request().await;
+    serves.answer("200 OK", GOOD).await;
+    soon(asking).await.unwrap().is(200);
+}
+
+#[tokio::test]
+async fn a_question_refused_before_it_is_read_is_asked_of_another_on_another_connection() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(2), &[("WORKERS", "1")]);
+    let body = contents(&"x".repeat(12 * MEGABYTE)).to_string();
+    let (ask, base) = (generate(&body), relay.base.clone());
+    let asking = tokio::spawn(async move { ask.whole(&base).await });
+    let mut refuses = upstream.accept().await;
+    refuses.head().await;
+    refuses.answer("429 Too Many Requests", QUOTA).await;
+    let mut serves = upstream.accept().await;
+    assert!(serves.request().await.body == body.as_bytes());
+    serves.answer("200 OK", GOOD).await;
+    soon(asking).await.unwrap().is(200);
+}
+
+#[tokio::test]
+async fn a_connection_whose_question_went_out_whole_is_used_again_however_large_it_was() {
+    let upstream = Scripted::start().await;
+    let limits = [("WORKERS", "1"), ("REPLAY_LIMIT", "64KB")];
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &limits);
+    let mut google = None;
+    for size in [MEGABYTE, 0, 2 * MEGABYTE, 3] {
+        let ask = Ask::new(
+            Method::POST,
+            "/upload/v1beta/files",
+            whole_body(vec![b'x'; size].into()),
+        )
+        .header("content-type", "application/octet-stream");
+        let base = relay.base.clone();
+        let asking = tokio::spawn(async move { ask.whole(&base).await });
+        let peer = match &mut google {
+            Some(peer) => peer,
+            none => none.insert(upstream.accept().await),
+        };
+        assert_eq!(peer.request().await.body.len(), size);
+        peer.answer("200 OK", GOOD).await;
+        soon(asking).await.unwrap().is(200);
     }
 }
