@@ -14,6 +14,7 @@ use super::exchange::Good;
 use super::record::{Ending, Record};
 use super::shared::Shared;
 use super::upstream::Lease;
+use super::worker::Seat;
 use bytes::Bytes;
 use gemini_relay_core::relay::RequestId;
 use gemini_relay_core::veil::Veil;
@@ -32,6 +33,8 @@ pub(crate) struct Ticket {
     /// Of the policy, until it was told that the request is over.
     pub(crate) id: Option<RequestId>,
     pub(crate) record: Record,
+    /// Of a client to whom the end of the connection is the end of the answer.
+    seat: Option<Arc<Seat>>,
 }
 
 impl Ticket {
@@ -41,6 +44,21 @@ impl Ticket {
             shared: Arc::clone(shared),
             id: None,
             record,
+            seat: None,
+        }
+    }
+
+    /// The client speaks HTTP/1.0: unless its answer ends as it should, its connection does not either.
+    pub(crate) fn ends_with(&mut self, seat: &Arc<Seat>) {
+        seat.cut.store(true, Ordering::Relaxed);
+        self.seat = Some(Arc::clone(seat));
+    }
+
+    /// All of the answer was given.
+    fn whole(&mut self) {
+        self.record.ending = Ending::Whole;
+        if let Some(seat) = &self.seat {
+            seat.cut.store(false, Ordering::Relaxed);
         }
     }
 
@@ -129,7 +147,7 @@ impl Answer {
         {
             ticket.record.sent = body.as_ref().map_or(0, |body| body.len() as u64);
             ticket.record.first_byte = Some(Instant::now());
-            ticket.record.ending = Ending::Whole;
+            ticket.whole();
         }
         answer
     }
@@ -242,7 +260,7 @@ impl Passing {
 
     fn whole(&mut self) {
         self.note_usage();
-        self.ticket.record.ending = Ending::Whole;
+        self.ticket.whole();
         if let Some(lease) = self.lease.take() {
             lease.give_back();
         }

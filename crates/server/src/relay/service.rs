@@ -16,7 +16,7 @@ use gemini_relay_core::{headers, host, reading};
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -142,6 +142,9 @@ async fn exchange(
     let length = body.size_hint().exact();
     let source = Source::new(body, kept, idle, &shared.budget);
     let mut ticket = Ticket::new(shared, record(shared, &found, client));
+    if head.version < Version::HTTP_11 {
+        ticket.ends_with(seat);
+    }
     let body = if reading::is_json(&head.headers, &found) {
         let mut scanner = Scanner::default();
         if let Err(error) = source.gather(&mut scanner).await {

@@ -14,12 +14,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, ServerConfig};
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
@@ -134,9 +136,14 @@ impl Accept {
         let seat = Arc::new(Seat {
             peer,
             shared: Arc::clone(&shared),
+            cut: AtomicBool::new(false),
             _place: place,
             _open: self.open.clone(),
         });
+        let stream = Wire {
+            stream,
+            seat: Arc::clone(&seat),
+        };
         tokio::spawn(async move {
             let service = service_fn(move |request| {
                 let (seat, upstream) = (Arc::clone(&seat), Arc::clone(&upstream));
@@ -144,7 +151,7 @@ impl Accept {
             });
             // Errors here are clients that left or spoke nonsense, or streams that were cut on purpose.
             let ended = match tls {
-                None => match begins_http2(&stream, &mut phase).await {
+                None => match begins_http2(&stream.stream, &mut phase).await {
                     Some(http2) => serve(stream, http2, service, phase).await,
                     None => return,
                 },
@@ -257,8 +264,69 @@ async fn begins_http2(stream: &TcpStream, phase: &mut watch::Receiver<Phase>) ->
 pub(crate) struct Seat {
     pub(crate) peer: SocketAddr,
     pub(crate) shared: Arc<Shared>,
+    /// Set while an answer is on its way that ends with the connection: it is reset if that happens before.
+    pub(crate) cut: AtomicBool,
     _place: Place,
     _open: mpsc::Sender<()>,
+}
+
+/// A client's connection, which can end in a way that says that something is missing.
+struct Wire {
+    stream: TcpStream,
+    seat: Arc<Seat>,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.seat.cut.load(Ordering::Relaxed)
+            && let Err(error) = self.stream.set_zero_linger()
+        {
+            tracing::debug!(%error, "a connection cannot be reset");
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.seat.cut.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 impl Drop for Seat {

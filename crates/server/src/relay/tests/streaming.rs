@@ -2,10 +2,12 @@
 
 use super::client::{Ask, contents, piecewise};
 use super::scripted::{GOOD, Scripted};
-use super::stand::{Native, bare_keys, until};
+use super::stand::{Native, bare_keys, soon, until};
 use bytes::Bytes;
 use http::Method;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
@@ -125,6 +127,35 @@ async fn a_stream_of_declared_length_is_whole_only_if_it_says_so() {
         assert!(answer.text().starts_with(first));
         assert_eq!(ended, whole);
         assert_eq!(answer.header("content-length"), "");
+    }
+}
+
+/// To a client that speaks HTTP/1.0 the end of the connection is the end of the answer.
+#[tokio::test]
+async fn a_stream_that_breaks_is_broken_over_http_1_0_too() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+    let question = contents("hello").to_string();
+    let ask = format!(
+        "POST /v1beta/models/m:streamGenerateContent?alt=sse HTTP/1.0\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{question}",
+        question.len()
+    );
+    for (finish, is_whole) in [("", false), (r#","finishReason":"STOP""#, true)] {
+        let mut client = TcpStream::connect(relay.running.bound[0]).await.unwrap();
+        client.write_all(ask.as_bytes()).await.unwrap();
+        let mut google = upstream.accept().await;
+        google.request().await;
+        google.begin_events().await;
+        let event = format!(r#"{{"candidates":[{{"index":0{finish}}}]}}"#);
+        google.event(&event).await;
+        let mut answer = Vec::new();
+        while !String::from_utf8_lossy(&answer).contains(&event) {
+            answer.push(soon(client.read_u8()).await.unwrap());
+        }
+        google.end_events().await;
+        drop(google);
+        let end = soon(client.read_to_end(&mut answer)).await;
+        assert_eq!(end.is_ok(), is_whole, "{end:?}");
     }
 }
 
