@@ -15,7 +15,7 @@ pub(crate) use known::Known;
 use crate::block::{Block, Reason, next_trial};
 use crate::event::{Change, Event, Subject};
 use crate::facts::{Kind, Surface};
-use crate::key::{KeyId, KeySpec};
+use crate::key::{KeyId, KeySpec, KeyText};
 use crate::ring::{Pick, Ring, RingId, Rings, Want};
 use crate::settings::Strategy;
 use crate::time::Time;
@@ -93,6 +93,12 @@ impl Pool {
     /// Every key, in the order given.
     pub fn keys(&self) -> impl Iterator<Item = &Arc<KeyInfo>> {
         self.known.keys.iter().map(|key| &key.info)
+    }
+
+    /// Whether this text is a key's.
+    #[must_use]
+    pub fn is_key(&self, text: &str) -> bool {
+        KeyText::new(text).is_ok_and(|text| self.known.key_at.contains_key(&text.id()))
     }
 
     /// How many projects there are, keys of unknown project counting as one each.

@@ -24,7 +24,8 @@ pub struct Recognised {
     pub streams: bool,
     /// Whether that stream is a JSON array: errors then come as arrays too.
     pub array: bool,
-    /// Whether it asks for a part of the answer only (`fields`), which may lack what says that it is at its end.
+    /// Whether it asks for a part of the answer only (`fields`), or for none in JSON (`alt=proto`): what says that it
+    /// is at its end may be missing, or not be seen.
     pub partial: bool,
     /// Whether it may be repeated without having been refused.
     pub repeat: Repeat,
@@ -263,7 +264,11 @@ fn plain(
     if !query.is_empty() {
         target.push('?');
         target.push_str(query);
-        partial = query_pairs(&target).any(|(name, _)| matches!(&*name, "fields" | "$fields"));
+        partial = query_pairs(&target).any(|(name, value)| match &*name {
+            "fields" | "$fields" => true,
+            "alt" | "$alt" => matches!(&*value, "proto" | "media"),
+            _ => false,
+        });
     }
     Recognised {
         surface,
@@ -485,7 +490,17 @@ mod tests {
         let partial =
             |query: &str, headers| see(Method::POST, &format!("{path}{query}"), headers).partial;
         assert!(!partial("", &[]) && !partial("?alt=sse&x=fields&nofields=1", &[]));
-        for query in ["?fields=candidates", "?alt=sse&%24fields=*", "?$fields=a"] {
+        assert!(!partial(
+            "?alt=json&$alt=json%3Benum-encoding%3Dint&x=proto",
+            &[]
+        ));
+        for query in [
+            "?fields=candidates",
+            "?alt=sse&%24fields=*",
+            "?$fields=a",
+            "?alt=proto",
+            "?%24alt=proto&x=y",
+        ] {
             assert!(partial(query, &[]), "{query}");
         }
         assert!(partial(

@@ -51,6 +51,13 @@ fn traffic(relay: &Process, google: &Emulator) {
     let fault = |fault: Fault| google.fault(Match::default(), 1, fault).map(drop).unwrap();
     let (unary, body) = generate("hello");
     let (stream, _) = events("hello");
+    // Somebody mixed them up, and is told his own words.
+    let named = format!("POST /v1beta/models/{}:generateContent", KEYS[0]);
+    assert!(
+        ask(&relay.address, &named, &[&token], &body)
+            .rest()
+            .starts_with("HTTP/1.1 404")
+    );
     let chat = r#"{"model":"gemini-2.5-flash","messages":[{"role":"user","content":"hello"}]}"#;
     for _ in 0..KEYS.len() {
         assert!(good(&unary, &body).starts_with("HTTP/1.1 200"));

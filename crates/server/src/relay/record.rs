@@ -68,6 +68,9 @@ impl Record {
             fields.word("surface", self.surface.name());
             fields.word("kind", self.kind.name());
             let model = self.model.as_deref().unwrap_or("-");
+            // No model of Google's is called like a key.
+            let is_key = self.status >= 400 && shared.policy(|p| p.relay.pool().is_key(model));
+            let model = if is_key { "[key]" } else { model };
             fields.text("model", &reading::model_for_log(model));
             fields.text("key", self.key.as_ref().map_or("-", |key| &key.label));
             fields.number("attempts", self.attempts.into());

@@ -168,17 +168,18 @@ async fn exchange(
     if let Some(target) = shared.door.without_tokens(&found.target) {
         found.target = target;
     }
+    let kept = source.is_kept();
+    let asks_first = !kept && headers.contains_key(header::EXPECT);
     headers::for_google(&mut headers, length, upgrade.is_some());
     headers.insert(header::HOST, shared.upstream_host.clone());
     if length.unwrap_or_else(|| source.total()) == 0
-        && source.is_kept()
+        && kept
         && matches!(head.method, Method::POST | Method::PUT | Method::PATCH)
     {
         // HTTP/2 ends an empty body with its head; HTTP/1 must say that there is none.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     shared.hop.mark(&mut headers);
-    let kept = source.is_kept();
     let facts = reading::facts(&found, &body, client, deadline, kept);
     ticket.record.kind = facts.kind;
     ticket.record.model.clone_from(&facts.model);
@@ -199,6 +200,7 @@ async fn exchange(
     };
     if let Some(rest) = rest
         && response.status().as_u16() >= 400
+        && !(asks_first && rest.total() == 0)
     {
         rest.let_by().await;
     }

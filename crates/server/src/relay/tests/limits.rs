@@ -5,6 +5,7 @@ use super::protocols::{connected, http2};
 use super::scripted::{GOOD, Scripted};
 use super::stand::{Native, Stand, bare_keys, projects, soon, until};
 use bytes::Bytes;
+use gemini_emulator::{Fault, Match};
 use http::Method;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -247,6 +248,25 @@ async fn who_asks_first_or_waits_for_its_refusal_gets_it_at_once() {
         assert!(answer[..read].starts_with(b"HTTP/1.1 401 "));
         assert!(began.elapsed() < Duration::from_millis(most));
     }
+}
+
+#[tokio::test]
+async fn who_asks_first_is_not_invited_to_send_what_no_key_can_take() {
+    let stand = Stand::start(projects(1), &[]).await;
+    let refused = Fault::Error("key_invalid".into());
+    stand
+        .emulator()
+        .fault(Match::default(), 1, refused)
+        .unwrap();
+    Ask::generate("hello").whole(stand.base()).await.is(503);
+    let mut stream = TcpStream::connect(stand.relay.running.bound[0])
+        .await
+        .unwrap();
+    let head = "POST /upload/v1beta/files HTTP/1.1\r\nhost: 127.0.0.1\r\nexpect: 100-continue\r\ncontent-type: application/octet-stream\r\ncontent-length: 1000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 64];
+    let read = soon(stream.read(&mut answer)).await.unwrap();
+    assert!(answer[..read].starts_with(b"HTTP/1.1 503 "));
 }
 
 /// What the system keeps on its way is less.
