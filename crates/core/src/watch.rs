@@ -15,7 +15,7 @@
 //! last may have been cut.
 
 use memchr::memmem::Finder;
-use memchr::{memchr, memchr3};
+use memchr::{memchr, memchr3, memrchr_iter};
 use std::sync::LazyLock;
 
 /// What an answer cost, in tokens.
@@ -79,7 +79,7 @@ impl Name {
 }
 
 /// How deep in an event's brackets.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
     depth: u32,
     in_string: bool,
@@ -91,6 +91,14 @@ struct Place {
 impl Place {
     /// Goes on by what is read next.
     fn pass(&mut self, mut text: &[u8]) {
+        // Most pieces are whole events, and where the next one begins nothing of them counts.
+        if let Some(begins) = next_event(text) {
+            *self = Self {
+                line_begins: true,
+                ..Self::default()
+            };
+            text = text.get(begins..).unwrap_or_default();
+        }
         loop {
             if self.in_string && !self.escaped {
                 // What may be an image is passed over at once.
@@ -284,6 +292,16 @@ impl Watch {
     }
 }
 
+/// Behind the last empty line, if it is one of the last lines.
+fn next_event(text: &[u8]) -> Option<usize> {
+    let mut lines = memrchr_iter(b'\n', text).take(LINES_LOOKED_AT);
+    lines.find_map(|end| {
+        let before = text.get(..end)?;
+        let is_empty = before.ends_with(b"\n") || before.ends_with(b"\n\r");
+        is_empty.then_some(end + 1)
+    })
+}
+
 /// The name that `text` begins with, and its length.
 fn name(text: &[u8]) -> Option<(Name, usize)> {
     NAMES
@@ -375,6 +393,9 @@ const TAIL: usize = 16;
 
 /// A usage object with all its details is a few hundred bytes.
 const MAX_USAGE: usize = 4096;
+
+/// An event has a line or two; an array that is written for people has them without end.
+const LINES_LOOKED_AT: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -542,5 +563,16 @@ mod tests {
         assert!(!watch(finish).failed());
         assert!(!watch(&format!("{called}\r\n\r\n{finish}")).failed());
         assert!(watch(&format!("{called}\r\n\r\n{error}")).failed());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_place_is_the_same_in_whatever_pieces(text in "[\\[\\]{}\"\\\\a\n\r]{0,60}") {
+            let mut letters = Place::default();
+            text.as_bytes().chunks(1).for_each(|letter| letters.pass(letter));
+            let mut whole = Place::default();
+            whole.pass(text.as_bytes());
+            proptest::prop_assert_eq!(whole, letters);
+        }
     }
 }
