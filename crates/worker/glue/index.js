@@ -153,7 +153,8 @@ async function send(said, method, body, flight) {
   const stop = new AbortController();
   flight.stop = stop;
   const came = new Came(stop, Date.now() + Number(patience));
-  const init = { method, headers, body: body.next(), redirect: "manual", signal: stop.signal };
+  const taken = (bytes) => flight.engine.taken(flight.handle, bytes);
+  const init = { method, headers, body: body.next(taken), redirect: "manual", signal: stop.signal };
   try {
     const sent =
       region !== "-"

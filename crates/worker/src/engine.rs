@@ -8,6 +8,7 @@
 //! | its body | `body` | ask the pool object |
 //! | a plan, or none | `planned` | send, wait, or answer |
 //! | waited | `turn` | send, wait, or answer |
+//! | room again, of a body that passes through | `taken` | |
 //! | an answer's head | `answered` | read it, look at it, or pass it on |
 //! | what it read | `error`, `whole`, `piece` | pass it on, or as after `planned` |
 //! | no answer | `failed` | as after `planned` |
@@ -226,6 +227,18 @@ impl Engine {
         Said::Ask(ask)
     }
 
+    /// So many bytes of a body that can be sent once were taken by its attempt, and are not kept any more.
+    pub fn taken(&mut self, handle: u32, bytes: usize) {
+        let Some(exchange) = self.exchange(handle) else {
+            return;
+        };
+        // What is kept comes first, and was counted when it came.
+        let kept = exchange.kept.min(bytes);
+        exchange.kept -= kept;
+        exchange.record.received += (bytes - kept) as u64;
+        self.kept = self.kept.saturating_sub(kept);
+    }
+
     /// The client went away, or the glue gives up.
     pub fn gone(&mut self, handle: u32, now: Time) {
         if let Some(exchange) = self.exchange(handle) {
@@ -270,10 +283,11 @@ impl Engine {
         }
     }
 
-    /// The body is not sent again.
+    /// The body is not sent again. What passes through is let go as it is taken.
     fn let_go(&mut self, handle: u32) {
         let kept = self
             .exchange(handle)
+            .filter(|exchange| exchange.is_kept)
             .map_or(0, |exchange| std::mem::take(&mut exchange.kept));
         self.kept = self.kept.saturating_sub(kept);
     }

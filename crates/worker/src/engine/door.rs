@@ -134,13 +134,16 @@ impl Engine {
             first_byte: None,
             ending: Ending::Cancelled,
         };
-        let room = self.config.replay_total.saturating_sub(self.kept);
+        let left = self.config.replay_total.saturating_sub(self.kept);
+        // The last of it is for small ones, which most are: large ones take no retries from them.
+        let room = left.saturating_sub(self.config.replay_total / 8);
         // What is reserved is right once the body is here. Of a body that does not say its length it may be far too
         // much, so such ones leave room for others.
-        let limit = match length {
-            Some(_) => self.config.replay_limit.min(room),
-            None => self.config.replay_limit.min(room / 2),
-        };
+        let limit = self.config.replay_limit.min(match length {
+            Some(length) if length <= SMALL_BODY => left,
+            Some(_) => room,
+            None => (room / 2).max(SMALL_BODY.min(left)),
+        });
         let reserved = match length {
             Some(length) if length > limit => MOST_SHOWN.min(room),
             Some(length) => length,
@@ -286,6 +289,9 @@ fn is_bodiless(method: &Method) -> bool {
         Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE
     )
 }
+
+/// A conversation of many turns without pictures. Of the default's last eighth there are ninety of them.
+const SMALL_BODY: usize = 64 * 1024;
 
 /// What of a body is handed over to be looked into: copying it costs too.
 const MOST_SHOWN: usize = 5_000_000;

@@ -299,37 +299,70 @@ fn another_region_is_tried_before_a_key_and_each_only_once() {
     assert_eq!(stand.engine.waiting(), 0, "nothing is held against a key");
 }
 
+const BODIES: &str = r#","GEMINI_RELAY_REPLAY_TOTAL":"10MB","GEMINI_RELAY_REPLAY_LIMIT":"8MB""#;
+
+/// How much is kept of a body that says this of itself.
+#[track_caller]
+fn limit(engine: &mut Engine, length: &str) -> (usize, u32) {
+    let head =
+        format!("POST\nhttps://relay.example{PATH}\ncontent-type:application/json\n{length}");
+    match engine.begin(&head, NOW) {
+        Said::Gather { limit, handle, .. } => (limit, handle),
+        said => panic!("{said:?}"),
+    }
+}
+
 #[test]
 fn bodies_have_a_limit_in_all_which_is_given_back() {
-    let mut stand =
-        Stand::new(r#","GEMINI_RELAY_REPLAY_TOTAL":"100KB","GEMINI_RELAY_REPLAY_LIMIT":"80KB""#);
-    let limit = |engine: &mut Engine, length: &str| {
-        let head =
-            format!("POST\nhttps://relay.example{PATH}\ncontent-type:application/json\n{length}");
-        match engine.begin(&head, NOW) {
-            Said::Gather { limit, handle, .. } => (limit, handle),
-            said => panic!("{said:?}"),
-        }
-    };
-    let engine = &mut stand.engine;
-    let (first, handle) = limit(engine, "content-length:60000\n");
-    let (second, other) = limit(engine, "content-length:40000\n");
-    assert_eq!((first, second), (80_000, 40_000), "reserved before it came");
-    engine.body(handle, b"", 60_000, true, NOW);
-    assert_eq!(limit(engine, "content-length:1\n").0, 0, "nothing is left");
+    let engine = &mut Stand::new(BODIES).engine;
+    let (first, handle) = limit(engine, "content-length:6000000\n");
+    let (second, other) = limit(engine, "content-length:2000000\n");
+    assert_eq!(
+        (first, second),
+        (8_000_000, 2_750_000),
+        "reserved before it came"
+    );
+    engine.body(handle, b"", 6_000_000, true, NOW);
     engine.gone(handle, NOW);
     engine.gone(other, NOW);
     let (unsaid, handle) = limit(engine, "");
     assert_eq!(
-        unsaid, 50_000,
+        unsaid, 4_375_000,
         "one that does not say its length leaves half"
     );
     engine.body(handle, b"", 100, true, NOW);
-    let (room, handle) = limit(engine, "content-length:90000\n");
-    assert_eq!(room, 80_000);
-    // Of one that passes through the beginning is held until it is sent.
-    engine.body(handle, b"", 30_000, false, NOW);
-    assert_eq!(limit(engine, "content-length:1\n").0, 69_900);
+    assert_eq!(limit(engine, "content-length:9000000\n").0, 8_000_000);
+}
+
+#[test]
+fn large_bodies_leave_room_for_small_ones() {
+    let engine = &mut Stand::new(BODIES).engine;
+    for length in [8_000_000, 700_000] {
+        limit(engine, &format!("content-length:{length}\n"));
+    }
+    assert_eq!(limit(engine, "content-length:100000\n").0, 50_000);
+    let (small, _) = limit(engine, "content-length:1000\n");
+    let (unsaid, _) = limit(engine, "");
+    assert!(small >= 1000 && unsaid == 64 * 1024, "{small} {unsaid}");
+}
+
+#[test]
+fn what_is_held_of_a_passing_body_is_let_go_as_its_attempt_takes_it() {
+    let mut stand = Stand::new(BODIES);
+    let engine = &mut stand.engine;
+    let (_, handle) = limit(engine, "content-length:9000000\n");
+    let said = engine.body(handle, b"", 3_000_000, false, NOW);
+    assert_eq!(engine.kept, 3_000_000);
+    assert!(matches!(said, Said::Ask(_)));
+    engine.planned(handle, "", NOW);
+    engine.taken(handle, 2_000_000);
+    assert_eq!(engine.kept, 1_000_000);
+    engine.taken(handle, 1_000_000);
+    engine.taken(handle, 6_000_000);
+    assert_eq!(engine.kept, 0, "Google may think for minutes now");
+    engine.gone(handle, NOW);
+    let lines = stand.lines();
+    assert!(lines.contains("received=9000000"), "{lines}");
 }
 
 #[test]
