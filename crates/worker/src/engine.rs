@@ -64,6 +64,8 @@ pub struct Engine {
     run: u32,
     counter: u64,
     next_look: Time,
+    /// When it may be said again that requests come back.
+    next_circle: Time,
     /// How often in a row the pool object did not answer in time, and until when it is not asked.
     silences: u32,
     away: Time,
@@ -156,6 +158,7 @@ impl Engine {
             run: u32::try_from(entropy >> 32).unwrap_or_default(),
             counter: 0,
             next_look: Time::ZERO,
+            next_circle: Time::ZERO,
             silences: 0,
             away: Time::ZERO,
             lines,

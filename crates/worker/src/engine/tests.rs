@@ -503,3 +503,58 @@ fn a_stream_is_told_no_length_so_that_its_end_counts() {
     stand.engine.see(handle, piece, NOW);
     assert_eq!(stand.engine.ended(handle, false, NOW), End::Cut);
 }
+
+#[test]
+fn whoever_is_refused_at_the_door_leaves_a_line() {
+    for (variables, path, line) in [
+        (
+            "\"GEMINI_RELAY_TOKENS\":\"a=made-up-token\"",
+            PATH,
+            "status=401 reason=unauthorized",
+        ),
+        ("", PATH, "status=503 reason=no-client-tokens"),
+        (
+            "\"GEMINI_RELAY_BASE_PATH\":\"/deeper\"",
+            PATH,
+            "status=404 reason=not-found",
+        ),
+        ("", "/-/metrics", "status=404 reason=not-found"),
+        ("", "/v1beta/../x", "status=400 reason=bad-request"),
+    ] {
+        let mut engine = Engine::new(&format!("{{{variables}}}"), 7, NOW);
+        let head = format!(
+            "GET\nhttps://relay.example{path}\nx-goog-api-key:made-up-wrong\ncf-connecting-ip:192.0.2.7\n"
+        );
+        answer(engine.begin(&head, NOW));
+        let lines = engine.take_lines();
+        assert_eq!(
+            lines,
+            [format!(
+                "2026-11-22T12:00:00.000Z  INFO refused at the door peer=192.0.2.7 {line}"
+            )],
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn a_request_that_comes_back_is_refused_whatever_joined_its_marks_and_said_once_a_minute() {
+    let mut stand = Stand::new(r#","GEMINI_RELAY_UPSTREAM":"https://other.example""#);
+    let (_, said) = stand.sent(PATH);
+    let Said::Send { headers, .. } = said else {
+        panic!("{said:?}")
+    };
+    let own = headers["x-gemini-relay-hop"].to_str().unwrap();
+    for marks in [
+        own.to_owned(),
+        format!("{own}, 1234"),
+        format!("1234,{own}"),
+    ] {
+        let head = format!("POST\nhttps://relay.example{PATH}\nx-gemini-relay-hop:{marks}\n");
+        let (status, ..) = answer(stand.engine.begin(&head, NOW));
+        assert_eq!(status.as_u16(), 508, "{marks}");
+    }
+    let lines = stand.lines();
+    assert_eq!(lines.matches("ERROR").count(), 1, "{lines}");
+    assert_eq!(lines.matches("reason=loop").count(), 3, "{lines}");
+}
