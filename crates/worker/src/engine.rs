@@ -36,7 +36,7 @@ use gemini_relay_core::relay::{Attempt, Relay, RequestId};
 use gemini_relay_core::scan::Scanner;
 use gemini_relay_core::veil::Veil;
 use gemini_relay_core::watch::Watch;
-use gemini_relay_core::{ClientId, Facts, Surface, Time, reading};
+use gemini_relay_core::{ClientId, Facts, Surface, Time, options, reading};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use std::collections::{HashMap, HashSet};
@@ -135,8 +135,16 @@ impl Engine {
             now.as_millis(),
         );
         let mut lines = Vec::new();
-        for problem in config.problems.iter().filter(|_| config.log >= Level::Warn) {
-            lines.push(log::said(Level::Warn, problem, config.json_log, now));
+        let short = config
+            .tokens
+            .iter()
+            .filter(|(_, token)| options::is_short(token));
+        let short = short.map(|(name, _)| {
+            format!("insecure: the client token {name} is short and can be guessed")
+        });
+        let problems = config.problems.iter().cloned().chain(short);
+        for problem in problems.filter(|_| config.log >= Level::Warn) {
+            lines.push(log::said(Level::Warn, &problem, config.json_log, now));
         }
         Self {
             door,

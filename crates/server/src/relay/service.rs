@@ -8,6 +8,7 @@ use super::shared::Shared;
 use super::upstream::Upstream;
 use super::worker::Seat;
 use super::{control, tunnel};
+use gemini_relay_core::letin::FOREIGN_ORIGIN;
 use gemini_relay_core::recognise::{Destination, Recognised, recognise};
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::scan::{Found, Scanner};
@@ -263,9 +264,7 @@ fn preflight(
     let Some(origin) = origin else {
         return plain(
             shared,
-            &Refusal::Forbidden(
-                "a web page's origin is not allowed. Allow it with --allow-origin.",
-            ),
+            &Refusal::Forbidden(FOREIGN_ORIGIN),
             Surface::Gemini,
             false,
         );

@@ -4,6 +4,7 @@ use super::{Engine, Exchange, LOOK};
 use crate::log::{self, Ending, Level, Record};
 use crate::said::{self, Body, Said};
 use crate::wire::Report;
+use gemini_relay_core::letin::FOREIGN_ORIGIN;
 use gemini_relay_core::recognise::{Destination, Recognised, recognise};
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::{ClientId, Surface, Time, headers, reading};
@@ -265,10 +266,7 @@ impl From<Refusal> for Box<Away> {
 
 fn preflight(origin: Option<&HeaderValue>, asked: &HeaderMap) -> Result<Said, Box<Away>> {
     let Some(origin) = origin else {
-        let refusal = Refusal::Forbidden(
-            "a web page's origin is not allowed. Allow it with GEMINI_RELAY_ALLOW_ORIGIN.",
-        );
-        return Err(refusal.into());
+        return Err(Refusal::Forbidden(FOREIGN_ORIGIN).into());
     };
     let mut headers = HeaderMap::new();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());

@@ -508,7 +508,7 @@ fn a_stream_is_told_no_length_so_that_its_end_counts() {
 fn whoever_is_refused_at_the_door_leaves_a_line() {
     for (variables, path, line) in [
         (
-            "\"GEMINI_RELAY_TOKENS\":\"a=made-up-token\"",
+            "\"GEMINI_RELAY_TOKENS\":\"a=made-up-token-of-a\"",
             PATH,
             "status=401 reason=unauthorized",
         ),
@@ -557,4 +557,16 @@ fn a_request_that_comes_back_is_refused_whatever_joined_its_marks_and_said_once_
     let lines = stand.lines();
     assert_eq!(lines.matches("ERROR").count(), 1, "{lines}");
     assert_eq!(lines.matches("reason=loop").count(), 3, "{lines}");
+}
+
+#[test]
+fn a_token_that_can_be_guessed_is_said() {
+    let variables = r#"{"GEMINI_RELAY_TOKENS":"alice=made-up, bob=made-up-and-long-enough"}"#;
+    let lines = Engine::new(variables, 7, NOW).take_lines();
+    assert_eq!(
+        lines,
+        [
+            "2026-11-22T12:00:00.000Z  WARN insecure: the client token alice is short and can be guessed"
+        ]
+    );
 }
