@@ -61,6 +61,8 @@ pub struct Engine {
     cursor: Cursor,
     /// The region to send from, while Google does not serve the place where this runs.
     egress: Option<(usize, Time)>,
+    /// Until when it is known that Google serves none of the regions.
+    unserved: Time,
     run: u32,
     counter: u64,
     next_look: Time,
@@ -163,6 +165,7 @@ impl Engine {
             outbox: Report::default(),
             cursor: Cursor::default(),
             egress: None,
+            unserved: Time::ZERO,
             run: u32::try_from(entropy >> 32).unwrap_or_default(),
             counter: 0,
             next_look: Time::ZERO,
