@@ -211,6 +211,16 @@ test("a listed web page gets the CORS headers with every answer, another none", 
     assert.equal(foreign.headers.get("access-control-allow-origin"), null);
   }));
 
+test("of a small answer that is no text only the key is changed", () => {
+  const about = (shown) => Buffer.concat([Buffer.from([0xff, 0xfe, 0, 10, 10]), Buffer.from(shown), Buffer.from([0xff, 0xe9])]);
+  const google = (shown) => (response) => response.writeHead(200, { "content-length": about(shown).length }).end(about(shown));
+  return on({ google }, async (one) => {
+    const answer = await one.ask();
+    const body = Buffer.from(await answer.arrayBuffer());
+    assert.deepEqual(body, about("*".repeat(key(0).length)));
+  });
+});
+
 test("two Workers that point at each other are found out after one round", async () => {
   let rounds = 0;
   const between = createServer((came, response) => {

@@ -339,9 +339,7 @@ impl Engine {
         Said::Answer {
             status,
             headers,
-            body: shown.map_or(Body::AsRead, |shown| {
-                Body::Text(String::from_utf8_lossy(&shown).into_owned())
-            }),
+            body: shown.map_or(Body::AsRead, Body::Bytes),
         }
     }
 
@@ -374,8 +372,8 @@ impl Engine {
             status,
             headers,
             body: match redacted {
-                _ if !whole => Body::Cut(text(redacted.as_deref().unwrap_or(body))),
-                Some(redacted) => Body::Text(text(&redacted)),
+                redacted if !whole => Body::Cut(redacted.unwrap_or_else(|| body.to_vec())),
+                Some(redacted) => Body::Bytes(redacted),
                 None => Body::AsRead,
             },
         }
@@ -453,10 +451,6 @@ impl Engine {
 
 fn length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-fn text(body: &[u8]) -> String {
-    String::from_utf8_lossy(body).into_owned()
 }
 
 /// Whether the body can be looked into. The runtime undoes what it knows as it is read.

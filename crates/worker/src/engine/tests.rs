@@ -484,7 +484,7 @@ fn an_error_that_was_cut_is_cut_for_the_client_too() {
     let (status, headers, body) = answer(stand.engine.error(handle, beginning, false, NOW));
     assert_eq!(status.as_u16(), 400);
     assert!(!headers.contains_key("content-length"));
-    assert_eq!(body, Body::Cut(r#"{"error":{"code":400,"#.into()));
+    assert_eq!(body, Body::Cut(br#"{"error":{"code":400,"#.to_vec()));
     assert!(stand.lines().contains("ending=cut"));
 }
 
@@ -569,6 +569,25 @@ fn a_token_that_can_be_guessed_is_said() {
             "2026-11-22T12:00:00.000Z  WARN insecure: the client token alice is short and can be guessed"
         ]
     );
+}
+
+#[test]
+fn of_an_answer_that_is_no_text_only_the_key_is_changed() {
+    let quoting = [&b"\xff\xfe\0"[..], b"made-up-key-0", b"\xff"].concat();
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(PATH);
+    stand
+        .engine
+        .answered(handle, 200, "content-length:17\n", NOW);
+    let (.., body) = answer(stand.engine.whole(handle, quoting.clone(), NOW));
+    let covered = [&b"\xff\xfe\0"[..], b"*************", b"\xff"].concat();
+    assert_eq!(body, Body::Bytes(covered));
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(PATH);
+    stand.engine.answered(handle, 404, "", NOW);
+    let (.., body) = answer(stand.engine.error(handle, quoting, true, NOW));
+    let masked = [&b"\xff\xfe\0"[..], b"[key]", b"\xff"].concat();
+    assert_eq!(body, Body::Bytes(masked));
 }
 
 #[test]
