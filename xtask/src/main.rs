@@ -19,6 +19,13 @@ fn main() -> ExitCode {
         Some((task, rest)) => (task.as_str(), rest),
         None => ("help", &[][..]),
     };
+    // The simulation has a help of its own.
+    let asks = |word: &String| word == "-h" || word == "--help";
+    let task = match task {
+        "sim" => task,
+        _ if rest.iter().any(asks) => "help",
+        _ => task,
+    };
     let outcome = match task {
         "test" => ci::test(),
         "ci" => ci::ci(),

@@ -7,7 +7,10 @@
 //!
 //! The mark goes to upstreams that are not Google's only. Google gets nothing that its clients do not send, and
 //! cannot be this relay: whoever takes over its name has no certificate for it. The marks of other relays
-//! are passed on and taken off in the same way, so that two relays that point at each other are found too.
+//! are passed on and taken off in the same way, so that two relays that point at each other are found too,
+//! whether what is between them keeps the marks as lines of their own or joins them with commas.
+//!
+//! A mark can go stale within a circle, when a relay starts again. Then the number of marks ends it.
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
@@ -35,11 +38,19 @@ impl Hop {
     /// Whether a request went through this relay before.
     #[must_use]
     pub fn is_back(&self, headers: &HeaderMap) -> bool {
+        if self.ends_here {
+            return false;
+        }
+        let mut marks = 0;
         // Looking at the few there are is quicker than asking the map.
-        !self.ends_here
-            && headers
-                .iter()
-                .any(|(name, mark)| *name == MARK && *mark == self.own)
+        headers
+            .iter()
+            .filter(|(name, _)| *name == MARK)
+            .flat_map(|(_, line)| line.as_bytes().split(|byte| *byte == b','))
+            .any(|mark| {
+                marks += 1;
+                mark.trim_ascii() == self.own.as_bytes() || marks > MOST
+            })
     }
 
     /// Marks a request that goes out.
@@ -53,6 +64,9 @@ impl Hop {
 }
 
 static MARK: HeaderName = HeaderName::from_static("x-gemini-relay-hop");
+
+/// More relays than anybody has one behind the other.
+const MOST: u32 = 16;
 
 const GOOGLE: &str = "googleapis.com";
 const BELOW_GOOGLE: &str = ".googleapis.com";
@@ -73,6 +87,35 @@ mod tests {
         assert!(first.is_back(&headers) && !second.is_back(&headers));
         second.mark(&mut headers);
         assert!(first.is_back(&headers) && second.is_back(&headers));
+    }
+
+    #[test]
+    fn marks_that_were_joined_into_one_line_are_known_too() {
+        let (first, second) = (Hop::new(1, "relay.example"), Hop::new(2, "relay.example"));
+        for line in [
+            "0000000000000001, 0000000000000002",
+            "0000000000000002,0000000000000001",
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(&MARK, HeaderValue::from_static(line));
+            assert!(
+                first.is_back(&headers) && second.is_back(&headers),
+                "{line}"
+            );
+            assert!(!Hop::new(3, "relay.example").is_back(&headers), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_circle_of_relays_that_forget_their_marks_ends() {
+        let mut headers = HeaderMap::new();
+        let mut rounds = 0;
+        while !Hop::new(rounds, "relay.example").is_back(&headers) {
+            rounds += 1;
+            Hop::new(rounds << 32, "relay.example").mark(&mut headers);
+            assert!(rounds < 20);
+        }
+        assert!(rounds > 10);
     }
 
     #[test]

@@ -182,9 +182,7 @@ impl Door {
 
     fn foreign(&self, headers: &HeaderMap) -> Option<&'static str> {
         if headers.contains_key(ORIGIN) && self.listed_origin(headers).is_none() {
-            return Some(
-                "a web page tried to use it, and its origin is not allowed. Allow it with --allow-origin, or use client tokens.",
-            );
+            return Some(FOREIGN_PAGE);
         }
         let site = headers.get(&SEC_FETCH_SITE).map(HeaderValue::as_bytes);
         if matches!(site, Some(b"cross-site" | b"same-site"))
@@ -202,9 +200,7 @@ impl Door {
                     .iter()
                     .any(|listed| listed.eq_ignore_ascii_case(&host))
         });
-        (!known).then_some(
-            "the host name in this request is not a loopback one. Allow it with --allow-host, or use client tokens.",
-        )
+        (!known).then_some(FOREIGN_HOST)
     }
 
     /// The client with this token. Every token is compared, in a time that does not depend on where
@@ -315,6 +311,14 @@ static API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 static API_CLIENT: HeaderName = HeaderName::from_static("x-goog-api-client");
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+pub(crate) const FOREIGN_PAGE: &str = "a web page tried to use it, and its origin is not allowed. Allow it with --allow-origin (GEMINI_RELAY_ALLOW_ORIGIN), or use client tokens.";
+
+pub(crate) const FOREIGN_HOST: &str = "the host name in this request is neither a loopback nor a listed one. Allow it with --allow-host (GEMINI_RELAY_ALLOW_HOST), or use client tokens.";
+
+/// To a browser that asks before it sends what a web page wants.
+pub const FOREIGN_ORIGIN: &str =
+    "a web page's origin is not allowed. Allow it with --allow-origin (GEMINI_RELAY_ALLOW_ORIGIN).";
 
 #[cfg(test)]
 mod tests {

@@ -219,12 +219,35 @@ pub fn max_waiting(text: &str) -> Result<usize, Remedy> {
         .map_err(|_| "write a number such as 1024; 0 lets nobody wait")
 }
 
+/// The nearest of some names, if any is near.
+#[must_use]
+pub fn nearest<'a>(unknown: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .into_iter()
+        .map(|name| (strsim::normalized_damerau_levenshtein(unknown, name), name))
+        .filter(|(likeness, _)| *likeness >= NEAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+/// Whether a client token can be guessed.
+#[must_use]
+pub fn is_short(token: &KeyText) -> bool {
+    token.expose().len() < SHORT
+}
+
 fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
+
+/// Two slips in a word of six letters; below it suggestions puzzle more than they help.
+const NEAR: f64 = 0.6;
+
+/// 16 random letters and digits are 95 bits; a word is not.
+const SHORT: usize = 16;
 
 const VERSIONS: [&str; 3] = ["v1", "v1beta", "v1alpha"];
 

@@ -229,18 +229,18 @@ impl Refusal {
                 "Google refuses this relay's network address for a while (\"automated queries\"); its keys are not the reason.{retry}"
             ),
             Self::Attempts { made, .. } => format!(
-                "gemini-relay tried {made} keys, as many as a request may (--attempts), and was refused by each. Others are untried.{retry}"
+                "gemini-relay tried {made} keys, as many as a request may (--attempts, GEMINI_RELAY_ATTEMPTS), and was refused by each. Others are untried.{retry}"
             ),
             Self::Unreachable => {
-                "gemini-relay cannot reach Google: check the relay's network, proxy and --upstream. Please try again later.".into()
+                "gemini-relay cannot reach Google: check the relay's network, proxy and --upstream (GEMINI_RELAY_UPSTREAM). Please try again later.".into()
             }
-            Self::Broken => "The connection to Google broke before it answered, and this request may not be repeated safely.".into(),
+            Self::Broken => "The connection to Google broke before it answered, as often as this request can be sent safely.".into(),
             Self::Silent => "Google sent no answer within gemini-relay's first-byte limit.".into(),
             Self::Deadline => {
                 "Deadline expired before operation could complete: X-Server-Timeout leaves less than the 10 seconds that Google takes at least.".into()
             }
             Self::Crowded { .. } => {
-                format!("Too many requests are already waiting for quota in gemini-relay (--max-waiting).{retry}")
+                format!("Too many requests are already waiting for quota in gemini-relay (--max-waiting, GEMINI_RELAY_MAX_WAITING).{retry}")
             }
             Self::Unauthorized => {
                 "gemini-relay: this client's token is missing or wrong. Put one of the relay's client tokens where the API key goes.".into()
@@ -249,9 +249,9 @@ impl Refusal {
                 "gemini-relay has no client tokens yet, and its address is public: whoever found it could spend its keys. Set the secret GEMINI_RELAY_TOKENS (name=SECRET, separated by spaces), or, if something else keeps strangers out, the variable GEMINI_RELAY_ALLOW_ANONYMOUS=on.".into()
             }
             Self::Forbidden(why) | Self::BadRequest(why) => format!("gemini-relay: {why}"),
-            Self::Stalled => "gemini-relay: the request's body stopped coming before its end (--body-timeout).".into(),
+            Self::Stalled => "gemini-relay: the request's body stopped coming before its end (--body-timeout, GEMINI_RELAY_BODY_TIMEOUT).".into(),
             Self::Loop => {
-                "gemini-relay: this request came back to the relay that sent it. Its upstream leads to itself: check --upstream, and what its host name points at.".into()
+                "gemini-relay: this request came back to the relay that sent it. Its upstream leads to itself: check --upstream (GEMINI_RELAY_UPSTREAM), and what its host name points at.".into()
             }
             Self::NotFound => "gemini-relay: nothing here. Is the base path right?".into(),
             Self::Busy => "gemini-relay holds as many request bodies as its memory limit allows. Please try again later.".into(),
@@ -370,6 +370,27 @@ mod tests {
             model: Some("gemini-2.5-flash".into()),
             day: false,
             back: Time::from_millis(12_001),
+        }
+    }
+
+    #[test]
+    fn an_option_that_is_named_is_named_as_a_variable_too() {
+        let back = Time::from_millis(1000);
+        for refusal in [
+            Refusal::Attempts { made: 3, back },
+            Refusal::Unreachable,
+            Refusal::Crowded { back },
+            Refusal::Stalled,
+            Refusal::Loop,
+            Refusal::Forbidden(crate::letin::FOREIGN_PAGE),
+            Refusal::Forbidden(crate::letin::FOREIGN_ORIGIN),
+            Refusal::Forbidden(crate::letin::FOREIGN_HOST),
+        ] {
+            let text = refusal.message(None);
+            let (_, after) = text.split_once("--").unwrap();
+            let end = after.find(|c: char| !(c.is_ascii_lowercase() || c == '-'));
+            let variable = after[..end.unwrap()].to_ascii_uppercase().replace('-', "_");
+            assert!(text.contains(&format!("GEMINI_RELAY_{variable}")), "{text}");
         }
     }
 

@@ -7,7 +7,7 @@
 use crate::config::{Access, Config, LogFormat, Origins, Tls};
 use crate::keys::{self, Sources};
 use crate::logging;
-use gemini_relay_core::KeySpec;
+use gemini_relay_core::{KeySpec, options};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -181,7 +181,7 @@ fn warnings(config: &Config, sources: &Sources) -> Vec<String> {
     for token in config
         .tokens
         .iter()
-        .filter(|t| t.secret.expose().len() < SHORT_TOKEN)
+        .filter(|t| options::is_short(&t.secret))
     {
         warnings.push(format!(
             "the client token {} is short and can be guessed",
@@ -214,9 +214,6 @@ fn readable_by_others(file: &Path) -> bool {
 fn readable_by_others(_: &Path) -> bool {
     false
 }
-
-/// 16 random letters and digits are 95 bits; a word is not.
-const SHORT_TOKEN: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ use crate::options::table::OPTIONS;
 use crate::options::{Kind, OptionSpec, Places, suggest};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use gemini_relay_core::options::nearest;
 use std::ffi::OsString;
 
 /// The options given as flags, in order.
@@ -205,7 +206,7 @@ fn unknown(argument: &str) -> String {
                 .all(|b| b.is_ascii_lowercase() || b == b'-' || b == b'_')
     };
     if !name.starts_with('-') {
-        let near = suggest::nearest(name, ["serve", "config", "demo", "keys", "help"]);
+        let near = nearest(name, ["serve", "config", "demo", "keys", "help"]);
         return match near {
             Some(near) => format!("there is no such command; did you mean `gemini-relay {near}`?"),
             None => "an argument belongs to no option (not shown, it might be a key); \

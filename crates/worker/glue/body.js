@@ -46,23 +46,26 @@ class Passing {
     this.pieces = pieces;
     this.reader = reader;
     this.shown = shown;
-    // Held until it is sent, which may be after a long wait.
+    // Held until it is taken, which may be after a long wait.
     this.kept = pieces.reduce((sum, piece) => sum + piece.length, 0);
     this.whole = false;
     this.length = length;
   }
 
-  next() {
+  next(taken) {
     const { pieces, reader } = this;
     const stream = new ReadableStream(
       {
         async pull(controller) {
-          if (pieces.length > 0) return controller.enqueue(pieces.shift());
-          const { value, done } = await reader.read();
-          if (done) controller.close();
-          else controller.enqueue(value);
+          const { value, done } = pieces.length > 0 ? { value: pieces.shift() } : await reader.read();
+          if (done) return controller.close();
+          taken(value.length);
+          controller.enqueue(value);
         },
-        cancel: (why) => reader.cancel(why),
+        cancel(why) {
+          taken(pieces.splice(0).reduce((sum, piece) => sum + piece.length, 0));
+          return reader.cancel(why);
+        },
       },
       { highWaterMark: 0 },
     );

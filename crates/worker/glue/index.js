@@ -119,6 +119,7 @@ async function serve(request, flight) {
         return new Response(null, { status: 101, webSocket: came.response.webSocket, headers });
       }
       case "A":
+      case "B":
       case "C":
       case "R":
         over(flight);
@@ -153,7 +154,8 @@ async function send(said, method, body, flight) {
   const stop = new AbortController();
   flight.stop = stop;
   const came = new Came(stop, Date.now() + Number(patience));
-  const init = { method, headers, body: body.next(), redirect: "manual", signal: stop.signal };
+  const taken = (bytes) => flight.engine.taken(flight.handle, bytes);
+  const init = { method, headers, body: body.next(taken), redirect: "manual", signal: stop.signal };
   try {
     const sent =
       region !== "-"
@@ -213,19 +215,26 @@ function gone() {
 function answer(said, read) {
   const { head, headers, rest } = heading(said);
   const status = Number(head[0]);
-  const body = said[0] === "R" ? read : said[0] === "C" ? cut(rest) : rest;
+  const body = { A: () => rest, B: () => bytes(rest), C: () => cut(bytes(rest)), R: () => read }[said[0]]();
   return new Response(EMPTY.has(status) ? null : body, { status, headers });
 }
 
-// A text of which more was to come: the one thing that every client notices is a cut.
-function cut(text) {
+// What need not be text comes as Latin-1.
+function bytes(text) {
+  const bytes = new Uint8Array(text.length);
+  for (let at = 0; at < bytes.length; at += 1) bytes[at] = text.charCodeAt(at);
+  return bytes;
+}
+
+// Bytes of which more were to come: the one thing that every client notices is a cut.
+function cut(beginning) {
   let begun = false;
   return new ReadableStream(
     {
       pull(controller) {
         if (begun) return controller.error(new Error("the error broke off"));
         begun = true;
-        controller.enqueue(new TextEncoder().encode(text));
+        controller.enqueue(beginning);
       },
     },
     { highWaterMark: 0 },

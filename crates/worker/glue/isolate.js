@@ -175,8 +175,11 @@ async function lookInto(kv, found, before) {
       found.more = before.more;
     } else {
       const { keys, list_complete } = await kv.list({ limit: MOST_ENTRIES });
-      const values = await Promise.all(keys.map(({ name }) => read(name)));
-      found.entries = keys.map(({ name }, at) => [name, values[at]]).filter(([, value]) => value !== null);
+      const names = keys.map(({ name }) => name);
+      // Many at once are one request, and come as texts.
+      const texts = names.length > 0 ? await kv.get(names, "text") : new Map();
+      const values = await Promise.all(names.map((name) => (NO_UTF8.test(texts.get(name)) ? read(name) : texts.get(name))));
+      found.entries = names.map((name, at) => [name, values[at]]).filter(([, value]) => value !== null);
       found.more = !list_complete;
       found.listedAt = Date.now();
     }
@@ -191,8 +194,11 @@ export const KEYS_EVERY = 50_000;
 export const KEYS_STALE = 58_000;
 export const KEYS_PATIENCE = 1000;
 
-// Each is a request of its own, and a request may make fifty.
-const MOST_ENTRIES = 40;
+// So many come with one request, and a request may make fifty.
+const MOST_ENTRIES = 100;
+
+// What a text looks like that was none, or has a mark before it.
+const NO_UTF8 = /[\0\ufeff\ufffd]/;
 
 // Entries of a key each are listed so often, and where there were none so seldom.
 const LIST_EVERY = 100_000;

@@ -5,6 +5,7 @@
 //! except where that would let somebody in: then nobody is. What a text means is core's (`options`).
 
 use crate::log::Level;
+use crate::names;
 use gemini_relay_core::value::{self, Remedy};
 use gemini_relay_core::{KeyText, Settings, Strategy, options};
 use serde_json::Value;
@@ -71,6 +72,8 @@ impl Config {
                     .min(MOST_ATTEMPTS - more),
             ),
         };
+        let strays = names::strays(&read.variables);
+        read.problems.extend(strays);
         let anonymous = read.value("ALLOW_ANONYMOUS", false, value::on_off);
         Self {
             settings,

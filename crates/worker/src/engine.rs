@@ -8,6 +8,7 @@
 //! | its body | `body` | ask the pool object |
 //! | a plan, or none | `planned` | send, wait, or answer |
 //! | waited | `turn` | send, wait, or answer |
+//! | room again, of a body that passes through | `taken` | |
 //! | an answer's head | `answered` | read it, look at it, or pass it on |
 //! | what it read | `error`, `whole`, `piece` | pass it on, or as after `planned` |
 //! | no answer | `failed` | as after `planned` |
@@ -35,7 +36,7 @@ use gemini_relay_core::relay::{Attempt, Relay, RequestId};
 use gemini_relay_core::scan::Scanner;
 use gemini_relay_core::veil::Veil;
 use gemini_relay_core::watch::Watch;
-use gemini_relay_core::{ClientId, Facts, Surface, Time, reading};
+use gemini_relay_core::{ClientId, Facts, Surface, Time, options, reading};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use std::collections::{HashMap, HashSet};
@@ -60,9 +61,13 @@ pub struct Engine {
     cursor: Cursor,
     /// The region to send from, while Google does not serve the place where this runs.
     egress: Option<(usize, Time)>,
+    /// Until when it is known that Google serves none of the regions.
+    unserved: Time,
     run: u32,
     counter: u64,
     next_look: Time,
+    /// When it may be said again that requests come back.
+    next_circle: Time,
     /// How often in a row the pool object did not answer in time, and until when it is not asked.
     silences: u32,
     away: Time,
@@ -132,8 +137,16 @@ impl Engine {
             now.as_millis(),
         );
         let mut lines = Vec::new();
-        for problem in config.problems.iter().filter(|_| config.log >= Level::Warn) {
-            lines.push(log::said(Level::Warn, problem, config.json_log, now));
+        let short = config
+            .tokens
+            .iter()
+            .filter(|(_, token)| options::is_short(token));
+        let short = short.map(|(name, _)| {
+            format!("insecure: the client token {name} is short and can be guessed")
+        });
+        let problems = config.problems.iter().cloned().chain(short);
+        for problem in problems.filter(|_| config.log >= Level::Warn) {
+            lines.push(log::said(Level::Warn, &problem, config.json_log, now));
         }
         Self {
             door,
@@ -152,9 +165,11 @@ impl Engine {
             outbox: Report::default(),
             cursor: Cursor::default(),
             egress: None,
+            unserved: Time::ZERO,
             run: u32::try_from(entropy >> 32).unwrap_or_default(),
             counter: 0,
             next_look: Time::ZERO,
+            next_circle: Time::ZERO,
             silences: 0,
             away: Time::ZERO,
             lines,
@@ -226,6 +241,18 @@ impl Engine {
         Said::Ask(ask)
     }
 
+    /// So many bytes of a body that can be sent once were taken by its attempt, and are not kept any more.
+    pub fn taken(&mut self, handle: u32, bytes: usize) {
+        let Some(exchange) = self.exchange(handle) else {
+            return;
+        };
+        // What is kept comes first, and was counted when it came.
+        let kept = exchange.kept.min(bytes);
+        exchange.kept -= kept;
+        exchange.record.received += (bytes - kept) as u64;
+        self.kept = self.kept.saturating_sub(kept);
+    }
+
     /// The client went away, or the glue gives up.
     pub fn gone(&mut self, handle: u32, now: Time) {
         if let Some(exchange) = self.exchange(handle) {
@@ -270,10 +297,11 @@ impl Engine {
         }
     }
 
-    /// The body is not sent again.
+    /// The body is not sent again. What passes through is let go as it is taken.
     fn let_go(&mut self, handle: u32) {
         let kept = self
             .exchange(handle)
+            .filter(|exchange| exchange.is_kept)
             .map_or(0, |exchange| std::mem::take(&mut exchange.kept));
         self.kept = self.kept.saturating_sub(kept);
     }

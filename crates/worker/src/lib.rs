@@ -15,6 +15,7 @@ mod config;
 mod engine;
 mod keys;
 mod log;
+mod names;
 mod object;
 mod said;
 #[cfg(target_arch = "wasm32")]

@@ -42,7 +42,7 @@ pub(crate) enum Ending {
 
 impl Record {
     pub(crate) fn line(&self, json: bool, client: &str, now: Time) -> String {
-        let mut line = Line::new(json, now);
+        let mut line = Line::new(Level::Info, "request", json, now);
         line.text("id", &self.id);
         line.text("client", client);
         line.text("surface", self.surface.name());
@@ -72,7 +72,7 @@ impl Record {
             Ending::Cancelled => line.text("ending", "cancelled"),
             Ending::Cut => line.text("ending", "cut"),
         }
-        line.end()
+        line.end("gemini_relay::request")
     }
 }
 
@@ -99,15 +99,16 @@ impl Level {
 
 /// Something else that happened.
 pub(crate) fn said(level: Level, text: &str, json: bool, now: Time) -> String {
-    let level = level.name();
-    if json {
-        let text = serde_json::to_string(text).unwrap_or_default();
-        format!(
-            "{{\"timestamp\":\"{now:?}\",\"level\":\"{level}\",\"message\":{text},\"target\":\"gemini_relay\"}}"
-        )
-    } else {
-        format!("{now:?} {level:>5} {text}")
-    }
+    Line::new(level, text, json, now).end("gemini_relay")
+}
+
+/// Somebody who was not let in.
+pub(crate) fn refused(peer: &str, status: u16, reason: &str, json: bool, now: Time) -> String {
+    let mut line = Line::new(Level::Info, "refused at the door", json, now);
+    line.text("peer", peer);
+    line.number("status", status.into());
+    line.text("reason", reason);
+    line.end("gemini_relay")
 }
 
 struct Line {
@@ -116,13 +117,14 @@ struct Line {
 }
 
 impl Line {
-    fn new(json: bool, now: Time) -> Self {
-        // Such as 2026-11-22T12:00:00.123Z.
-        let stamp = format!("{now:?}");
+    fn new(level: Level, message: &str, json: bool, now: Time) -> Self {
+        let level = level.name();
+        // The time is such as 2026-11-22T12:00:00.123Z.
         let out = if json {
-            format!("{{\"timestamp\":\"{stamp}\",\"level\":\"INFO\"")
+            let message = serde_json::to_string(message).unwrap_or_default();
+            format!("{{\"timestamp\":\"{now:?}\",\"level\":\"{level}\",\"message\":{message}")
         } else {
-            format!("{stamp}  INFO")
+            format!("{now:?} {level:>5} {message}")
         };
         Self { out, json }
     }
@@ -157,9 +159,9 @@ impl Line {
         };
     }
 
-    fn end(mut self) -> String {
+    fn end(mut self, target: &str) -> String {
         if self.json {
-            self.out.push_str(",\"target\":\"gemini_relay::request\"}");
+            let _ = write!(self.out, ",\"target\":\"{target}\"}}");
         }
         self.out
     }
@@ -195,13 +197,32 @@ mod tests {
         let now = Time::from_millis(1_795_348_800_012);
         assert_eq!(
             record().line(false, "-", now),
-            "2026-11-22T12:00:00.012Z  INFO id=0000ab120000001f client=- surface=gemini kind=generate \
+            "2026-11-22T12:00:00.012Z  INFO request id=0000ab120000001f client=- surface=gemini kind=generate \
              model=\"two\\nlines\" key=- attempts=2 verdicts=quota,served status=200 received=7 sent=5 ms=12 ending=cut"
         );
         let json: serde_json::Value = serde_json::from_str(&record().line(true, "-", now)).unwrap();
         assert_eq!(
             (&json["model"], &json["ms"]),
             (&"two\nlines".into(), &12.into())
+        );
+        assert_eq!(
+            (&json["message"], &json["target"]),
+            (&"request".into(), &"gemini_relay::request".into())
+        );
+    }
+
+    #[test]
+    fn a_refusal_at_the_door_is_a_line_for_people_and_for_machines() {
+        let now = Time::from_millis(1_795_348_800_012);
+        assert_eq!(
+            refused("192.0.2.7", 401, "unauthorized", false, now),
+            "2026-11-22T12:00:00.012Z  INFO refused at the door peer=192.0.2.7 status=401 reason=unauthorized"
+        );
+        let line = refused("192.0.2.7", 401, "unauthorized", true, now);
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            (&json["message"], &json["status"]),
+            (&"refused at the door".into(), &401.into())
         );
     }
 }

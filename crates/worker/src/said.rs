@@ -73,8 +73,10 @@ pub enum Body {
     Text(String),
     /// The bytes that were just handed over, as they are.
     AsRead,
-    /// This text, after which the connection is to be cut: more was to come and did not.
-    Cut(String),
+    /// These bytes, which need not be text.
+    Bytes(Vec<u8>),
+    /// These bytes, after which the connection is to be cut: more was to come and did not.
+    Cut(Vec<u8>),
 }
 
 impl Said {
@@ -91,12 +93,15 @@ impl Said {
                 let how = match body {
                     Body::Text(_) => 'A',
                     Body::AsRead => 'R',
+                    Body::Bytes(_) => 'B',
                     Body::Cut(_) => 'C',
                 };
                 let _ = writeln!(out, "{how}{}", status.as_u16());
                 lines(&mut out, headers);
-                if let Body::Text(text) | Body::Cut(text) = body {
-                    out.push_str(text);
+                match body {
+                    Body::Text(text) => out.push_str(text),
+                    Body::AsRead => {}
+                    Body::Bytes(bytes) | Body::Cut(bytes) => latin(&mut out, bytes),
                 }
             }
             Self::Gather {
@@ -146,13 +151,17 @@ impl Said {
 
 fn lines(out: &mut String, headers: &HeaderMap) {
     for (name, value) in headers {
-        // JavaScript has headers' bytes as Latin-1, and so do these lines.
         out.push_str(name.as_str());
         out.push(':');
-        out.extend(value.as_bytes().iter().map(|byte| char::from(*byte)));
+        latin(out, value.as_bytes());
         out.push('\n');
     }
     out.push('\n');
+}
+
+/// Bytes in a text are Latin-1, as JavaScript has headers'.
+fn latin(out: &mut String, bytes: &[u8]) {
+    out.extend(bytes.iter().map(|byte| char::from(*byte)));
 }
 
 /// Header lines as the glue writes them.

@@ -60,6 +60,11 @@ impl Isolate {
         self.0.body(handle, shown, kept, whole, at(now)).encode()
     }
 
+    /// See [`Engine::taken`].
+    pub fn taken(&mut self, handle: u32, bytes: usize) {
+        self.0.taken(handle, bytes);
+    }
+
     /// See [`Engine::planned`].
     pub fn planned(&mut self, handle: u32, reply: &str, now: f64) -> String {
         let said = self.0.planned(handle, reply, at(now)).encode();

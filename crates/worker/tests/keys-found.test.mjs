@@ -61,9 +61,9 @@ test("an entry that breaks takes no key away", () =>
   }));
 
 test("more entries than are read are said in the log", () =>
-  on({ kv: Object.fromEntries(Array.from({ length: 45 }, (_, at) => [`name-${at}`, key(at)])) }, async (one) => {
-    for (let at = 0; at < 80; at += 1) assert.equal((await one.ask()).status, 200);
-    assert.equal(Object.keys(one.used()).length, 40);
+  on({ kv: Object.fromEntries(Array.from({ length: 105 }, (_, at) => [`name-${at}`, key(at)])) }, async (one) => {
+    for (let at = 0; at < 200; at += 1) assert.equal((await one.ask()).status, 200);
+    assert.equal(Object.keys(one.used()).length, 100);
     assert.ok((await one.look()).lines.some((line) => /WARN.*more entries/.test(line)));
   }));
 
@@ -81,7 +81,22 @@ for (const [coding, bytes] of [
       for (let at = 0; at < 4; at += 1) assert.equal((await one.ask()).status, 200);
       assert.deepEqual(one.used(), { [key(0)]: 2, [key(1)]: 2 });
     }));
+
+  test(`an entry of one key in ${coding} is read`, () =>
+    on({ kv: { first: key(0), second: exactly(bytes(key(1))) } }, async (one) => {
+      for (let at = 0; at < 4; at += 1) assert.equal((await one.ask()).status, 200);
+      assert.deepEqual(one.used(), { [key(0)]: 2, [key(1)]: 2 });
+    }));
 }
+
+test("entries of a key each are read with one request for all", () =>
+  on({ kv: Object.fromEntries(Array.from({ length: 60 }, (_, at) => [`name-${at}`, key(at)])) }, async (one) => {
+    assert.equal((await one.ask()).status, 200);
+    const { reads, calls } = await one.look();
+    // The one list that is not there, and the entries, for the isolate and for the object.
+    assert.ok(reads <= 4, `${reads} reads`);
+    assert.equal(calls, 1);
+  }));
 
 // Keys were read behind the request's back: the first one after a pause was sent with a key of hours ago.
 test("a key that was replaced while nobody asked is not used", () =>

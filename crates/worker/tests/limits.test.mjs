@@ -70,7 +70,7 @@ for (const status of [600, 999]) {
       assert.equal(headers["access-control-allow-origin"], "https://app.example");
       assert.ok(headers["x-gemini-relay-request-id"]);
       assert.equal(JSON.parse(text).error.code, 502);
-      await lines(one, /INFO id=.*status=502/);
+      await lines(one, /INFO request id=.*status=502/);
     });
   });
 }

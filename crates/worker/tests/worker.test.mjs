@@ -3,10 +3,11 @@
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, request } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { CANARY, crowd, dead, key, keyList, nowhere, on, quota, until } from "./stand.mjs";
+import { CANARY, crowd, dead, key, keyList, nowhere, on, quota, stand, until } from "./stand.mjs";
 
 test("a disabled key is tried by one request after a quarter of an hour, by one after an hour, and then it is back", () => {
   let isDead = true;
@@ -209,6 +210,43 @@ test("a listed web page gets the CORS headers with every answer, another none", 
     assert.equal(foreign.status, 403);
     assert.equal(foreign.headers.get("access-control-allow-origin"), null);
   }));
+
+test("of a small answer that is no text only the key is changed", () => {
+  const about = (shown) => Buffer.concat([Buffer.from([0xff, 0xfe, 0, 10, 10]), Buffer.from(shown), Buffer.from([0xff, 0xe9])]);
+  const google = (shown) => (response) => response.writeHead(200, { "content-length": about(shown).length }).end(about(shown));
+  return on({ google }, async (one) => {
+    const answer = await one.ask();
+    const body = Buffer.from(await answer.arrayBuffer());
+    assert.deepEqual(body, about("*".repeat(key(0).length)));
+  });
+});
+
+test("two Workers that point at each other are found out after one round", async () => {
+  let rounds = 0;
+  const between = createServer((came, response) => {
+    rounds += 1;
+    const { hostname, port } = new URL(rounds % 2 === 1 ? other.base : one.base);
+    const passed = request({ hostname, port, path: came.url, method: came.method, headers: came.rawHeaders, agent: false }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    if (rounds > 8) return response.writeHead(200).end("{}");
+    came.pipe(passed.on("error", () => response.destroy()));
+  });
+  await new Promise((resolve) => between.listen(0, "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${between.address().port}`;
+  const one = await stand({ bindings: { GEMINI_RELAY_UPSTREAM: url } });
+  // Its mark is another's, since its upstream is.
+  const other = await stand({ bindings: { GEMINI_RELAY_UPSTREAM: `${url}/other` } });
+  try {
+    assert.equal((await one.ask()).status, 508);
+    assert.equal(rounds, 2);
+  } finally {
+    await Promise.all([one.stop(), other.stop()]);
+    between.closeAllConnections();
+    between.close();
+  }
+});
 
 test("a WebSocket is handed over with the pool's key and without the client's", async () => {
   const heads = [];

@@ -4,7 +4,7 @@
 
 import worker, { EgressObject as Egress, PoolObject as Pool } from "./index.js";
 
-const seen = { calls: 0, writes: 0, lists: 0, egress: [], lines: [], evicted: 0, alarms: 0, unset: 0, unwritten: 0 };
+const seen = { calls: 0, writes: 0, reads: 0, lists: 0, egress: [], lines: [], evicted: 0, alarms: 0, unset: 0, unwritten: 0 };
 let slow = 0;
 let ahead = 0;
 let evict = false;
@@ -27,6 +27,7 @@ function watched(env) {
   const KV = new Proxy(env.KV, {
     get(target, name) {
       if (name === "put" || name === "delete") seen.writes += 1;
+      if (name === "get") seen.reads += 1;
       if (name === "list") seen.lists += 1;
       if (kv === "throws" && name !== "then") return async () => { throw new Error("KV limit exceeded for the day."); };
       if (kv === "hangs" && name !== "then") return () => new Promise(() => {});

@@ -1,6 +1,7 @@
 //! The name that was perhaps meant.
 
 use super::table::OPTIONS;
+use gemini_relay_core::options::nearest;
 
 /// The option nearest to an unknown name, by what other programs call it or by its letters.
 pub(crate) fn option(unknown: &str) -> Option<&'static str> {
@@ -24,19 +25,3 @@ pub(crate) fn option(unknown: &str) -> Option<&'static str> {
     };
     by_use.or_else(|| nearest(&unknown, OPTIONS.iter().map(|spec| spec.name)))
 }
-
-/// The nearest of some names, if any is near.
-pub(crate) fn nearest<'a>(
-    unknown: &str,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    names
-        .into_iter()
-        .map(|name| (strsim::normalized_damerau_levenshtein(unknown, name), name))
-        .filter(|(likeness, _)| *likeness >= NEAR)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
-}
-
-/// Two slips in a word of six letters; below it suggestions puzzle more than they help.
-const NEAR: f64 = 0.6;

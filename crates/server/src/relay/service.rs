@@ -8,6 +8,7 @@ use super::shared::Shared;
 use super::upstream::Upstream;
 use super::worker::Seat;
 use super::{control, tunnel};
+use gemini_relay_core::letin::FOREIGN_ORIGIN;
 use gemini_relay_core::recognise::{Destination, Recognised, recognise};
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::scan::{Found, Scanner};
@@ -22,6 +23,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use smallvec::SmallVec;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Answers one request.
@@ -84,13 +86,10 @@ fn let_in(seat: &Seat, head: &Parts) -> Result<(Recognised, ClientId), Box<Respo
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let base_path = &shared.config.base_path;
     let found = match recognise(&head.method, path, &head.headers, base_path) {
-        Destination::Nowhere => {
-            let answer = plain(shared, &Refusal::NotFound, Surface::Gemini, false);
-            return Err(Box::new(answer));
-        }
+        Destination::Nowhere => return Err(turned_away(seat, &Refusal::NotFound, None)),
         Destination::Crooked(found) => {
             let refusal = Refusal::BadRequest("the path has . or .. for a segment.");
-            return Err(refused_as(shared, &refusal, &found));
+            return Err(turned_away(seat, &refusal, Some(&found)));
         }
         Destination::Relay(page) => {
             let answer = control::answer(shared, &page, seat.peer, head);
@@ -98,31 +97,44 @@ fn let_in(seat: &Seat, head: &Parts) -> Result<(Recognised, ClientId), Box<Respo
         }
         Destination::Upstream(found) => found,
     };
-    if matches!(head.method, Method::TRACE | Method::CONNECT) {
+    let admitted = if matches!(head.method, Method::TRACE | Method::CONNECT) {
         // A server that answers TRACE sends the request's headers back, the key among them.
-        let refusal = Refusal::BadRequest("TRACE and CONNECT are not passed on.");
-        return Err(refused_as(shared, &refusal, &found));
+        Err(Refusal::BadRequest("TRACE and CONNECT are not passed on."))
+    } else if shared.hop.is_back(&head.headers) {
+        // Before tokens are looked at: a request that comes back has a key in their place.
+        circled(shared);
+        Err(Refusal::Loop)
+    } else {
+        shared.door.admit(path, &head.headers)
+    };
+    match admitted {
+        Ok(client) => Ok((found, client)),
+        Err(refusal) => Err(turned_away(seat, &refusal, Some(&found))),
     }
-    if shared.hop.is_back(&head.headers) {
+}
+
+/// Says that requests come back, once a minute at most: anybody can send a mark.
+fn circled(shared: &Shared) {
+    let minute = shared.clock.now().as_millis() / 60_000;
+    if shared.circled.swap(minute, Ordering::Relaxed) != minute {
         tracing::error!(
             upstream = shared.config.upstream.authority.as_str(),
             "the upstream leads back to this relay: requests are refused"
         );
-        return Err(refused_as(shared, &Refusal::Loop, &found));
-    }
-    match shared.door.admit(path, &head.headers) {
-        Ok(client) => Ok((found, client)),
-        Err(refusal) => {
-            tracing::info!(peer = %seat.peer, reason = refusal.name(), "refused at the door");
-            Err(refused_as(shared, &refusal, &found))
-        }
     }
 }
 
-/// The relay's own answer in the dialect of what was asked.
-fn refused_as(shared: &Shared, refusal: &Refusal, found: &Recognised) -> Box<Response<Answer>> {
-    let array = found.array && found.streams;
-    Box::new(plain(shared, refusal, found.surface, array))
+/// The relay's own answer to a request that is not let in, in the dialect of what was asked, and its line.
+fn turned_away(
+    seat: &Seat,
+    refusal: &Refusal,
+    found: Option<&Recognised>,
+) -> Box<Response<Answer>> {
+    let (status, reason) = (refusal.status().0, refusal.name());
+    tracing::info!(peer = %seat.peer, status, reason, "refused at the door");
+    let surface = found.map_or(Surface::Gemini, |found| found.surface);
+    let array = found.is_some_and(|found| found.array && found.streams);
+    Box::new(plain(&seat.shared, refusal, surface, array))
 }
 
 async fn exchange(
@@ -257,9 +269,7 @@ fn preflight(
     let Some(origin) = origin else {
         return plain(
             shared,
-            &Refusal::Forbidden(
-                "a web page's origin is not allowed. Allow it with --allow-origin.",
-            ),
+            &Refusal::Forbidden(FOREIGN_ORIGIN),
             Surface::Gemini,
             false,
         );

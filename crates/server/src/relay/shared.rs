@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) complained: AtomicU64,
     /// What tells a request of this relay's own.
     pub(crate) hop: Hop,
+    /// The minute in which it was last said that the upstream leads back.
+    pub(crate) circled: AtomicU64,
     /// The `Host` of every request.
     pub(crate) upstream_host: HeaderValue,
     /// The first half of request ids.
@@ -120,6 +122,7 @@ impl Shared {
             clock,
             complained: AtomicU64::new(0),
             hop: Hop::new(seed, config.upstream.authority.host()),
+            circled: AtomicU64::new(0),
             upstream_host: HeaderValue::from_str(config.upstream.authority.as_str())
                 .unwrap_or(HeaderValue::from_static("")),
             run: u32::try_from(seed >> 32).unwrap_or_default(),

@@ -244,16 +244,16 @@ impl Engine {
         if let Some(facts) = &exchange.facts
             && matches!(outcome, Outcome::Refused { status: 400, .. })
             && judge(facts, outcome, now).meaning == Meaning::Location
-            && self.go_elsewhere(handle, now)
-            && can_repeat
         {
-            return self.send(handle, attempt, now);
+            // A body that could be sent once leaves the next region to others.
+            match self.go_elsewhere(handle, now) {
+                true if can_repeat => return self.send(handle, attempt, now),
+                true => {}
+                false => self.say_unserved(now),
+            }
         }
         let done = self.relay.attempt_done(id, outcome, can_repeat, now);
         self.collect(now);
-        if done.meaning == Meaning::Location {
-            self.say(Level::Error, "Google does not serve the place where this runs (\"User location is not supported\"): set GEMINI_RELAY_EGRESS_REGION, such as wnam", now);
-        }
         let Some(exchange) = self.exchange(handle) else {
             return Said::Gone;
         };
@@ -339,9 +339,7 @@ impl Engine {
         Said::Answer {
             status,
             headers,
-            body: shown.map_or(Body::AsRead, |shown| {
-                Body::Text(String::from_utf8_lossy(&shown).into_owned())
-            }),
+            body: shown.map_or(Body::AsRead, Body::Bytes),
         }
     }
 
@@ -374,8 +372,8 @@ impl Engine {
             status,
             headers,
             body: match redacted {
-                _ if !whole => Body::Cut(text(redacted.as_deref().unwrap_or(body))),
-                Some(redacted) => Body::Text(text(&redacted)),
+                redacted if !whole => Body::Cut(redacted.unwrap_or_else(|| body.to_vec())),
+                Some(redacted) => Body::Bytes(redacted),
                 None => Body::AsRead,
             },
         }
@@ -412,9 +410,23 @@ impl Engine {
             .map(|(at, _)| at)
     }
 
+    fn say_unserved(&mut self, now: Time) {
+        let remedy = if self.config.regions.is_empty() {
+            "set GEMINI_RELAY_EGRESS_REGION, such as wnam".to_owned()
+        } else {
+            let tried = self.config.regions.join(", ");
+            format!("nor {tried}, which GEMINI_RELAY_EGRESS_REGION names: add another")
+        };
+        self.say(Level::Error, &format!("Google does not serve the place where this runs (\"User location is not supported\"): {remedy}"), now);
+    }
+
     /// Goes on from another region, if there is one that this request was not refused from: the one that others
-    /// found meanwhile, or else the first in order.
+    /// found meanwhile, or else the first in order. Once all have refused a request, others do not go round again for
+    /// a while.
     fn go_elsewhere(&mut self, handle: u32, now: Time) -> bool {
+        if self.unserved > now {
+            return false;
+        }
         let count = self.config.regions.len();
         let found = self.region(now);
         let Some(exchange) = self.exchange(handle) else {
@@ -426,6 +438,8 @@ impl Engine {
             return true;
         }
         let Some(next) = (0..count).find(untried) else {
+            self.unserved = now + GIVEN_UP;
+            self.egress = None;
             return false;
         };
         self.egress = Some((next, now + REMEMBERED));
@@ -437,10 +451,6 @@ impl Engine {
 
 fn length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-fn text(body: &[u8]) -> String {
-    String::from_utf8_lossy(body).into_owned()
 }
 
 /// Whether the body can be looked into. The runtime undoes what it knows as it is read.
@@ -474,3 +484,6 @@ const SMALL: usize = 64 * 1024;
 
 /// How long another region is kept to.
 const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// How long no region is tried after all of them were: the place is decided by Cloudflare, and may be another soon.
+const GIVEN_UP: Duration = Duration::from_secs(60);

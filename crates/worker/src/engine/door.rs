@@ -1,9 +1,10 @@
 //! A request's first step: what it is, and whether it may come in.
 
 use super::{Engine, Exchange, LOOK};
-use crate::log::{Ending, Level, Record};
+use crate::log::{self, Ending, Level, Record};
 use crate::said::{self, Body, Said};
 use crate::wire::Report;
+use gemini_relay_core::letin::FOREIGN_ORIGIN;
 use gemini_relay_core::recognise::{Destination, Recognised, recognise};
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::{ClientId, Surface, Time, headers, reading};
@@ -13,6 +14,7 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, CONTENT_LENGTH, CONTENT_TYPE, HOST, UPGRADE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use std::time::Duration;
 
 impl Engine {
     /// A request: its method, its URL and its headers, a line each.
@@ -32,62 +34,84 @@ impl Engine {
         {
             headers.insert(HOST, host);
         }
-        let Ok(method) = method else {
-            let refusal = Refusal::BadRequest("the method is none.");
-            return plain(&refusal, Surface::Gemini, false, now);
-        };
         let origin = self.origin(&headers);
-        if method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
-            return preflight(origin, &headers, now);
+        let asks_first = matches!(method, Ok(Method::OPTIONS))
+            && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let peer = headers.get(PEER).cloned();
+        let said = match method {
+            Ok(_) if asks_first => preflight(origin.as_ref(), &headers),
+            Ok(method) => self.route(method, path, headers, now),
+            Err(_) => Err(Refusal::BadRequest("the method is none.").into()),
+        };
+        let mut said = said.unwrap_or_else(|away| self.turn_away(&away, peer.as_ref(), now));
+        if let Said::Answer { headers, .. } = &mut said
+            && !asks_first
+        {
+            allow(headers, origin);
         }
-        match self.route(method, path, headers, now) {
-            Said::Answer {
-                status,
-                mut headers,
-                body,
-            } => {
-                allow(&mut headers, origin);
-                Said::Answer {
-                    status,
-                    headers,
-                    body,
-                }
-            }
-            said => said,
+        said
+    }
+
+    /// The relay's own answer to a request that is not let in, and its line.
+    fn turn_away(&mut self, away: &Away, peer: Option<&HeaderValue>, now: Time) -> Said {
+        let (status, headers, text) = Self::refused(&away.refusal, away.surface, away.array, now);
+        if self.config.log >= Level::Info {
+            let peer = peer.and_then(|peer| peer.to_str().ok()).unwrap_or("-");
+            let (status, reason) = (status.as_u16(), away.refusal.name());
+            let json = self.config.json_log;
+            self.lines
+                .push(log::refused(peer, status, reason, json, now));
+        }
+        Said::Answer {
+            status,
+            headers,
+            body: Body::Text(text),
         }
     }
 
-    fn route(&mut self, method: Method, path: &str, headers: HeaderMap, now: Time) -> Said {
+    fn route(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        now: Time,
+    ) -> Result<Said, Box<Away>> {
         let closed = self.config.tokens.is_empty() && !self.config.anonymous;
-        match recognise(&method, path, &headers, &self.config.base_path) {
-            Destination::Nowhere => plain(&Refusal::NotFound, Surface::Gemini, false, now),
+        let found = match recognise(&method, path, &headers, &self.config.base_path) {
+            Destination::Nowhere => return Err(Refusal::NotFound.into()),
             Destination::Crooked(found) => {
                 let refusal = Refusal::BadRequest("the path has . or .. for a segment.");
-                plain(&refusal, found.surface, found.array && found.streams, now)
+                return Err(Away::of(&found, refusal));
             }
-            Destination::Relay(page) => self.page(&method, &page, now),
-            Destination::Upstream(found) => {
-                let array = found.array && found.streams;
-                let refuse = |refusal: &Refusal| plain(refusal, found.surface, array, now);
-                if matches!(method, Method::TRACE | Method::CONNECT) {
-                    return refuse(&Refusal::BadRequest("TRACE and CONNECT are not passed on."));
-                }
-                if closed {
-                    return refuse(&Refusal::NoTokens);
-                }
-                if self.hop.is_back(&headers) {
-                    self.say(
-                        Level::Error,
-                        "the upstream leads back to this relay: requests are refused",
-                        now,
-                    );
-                    return refuse(&Refusal::Loop);
-                }
-                match self.door.admit(path, &headers) {
-                    Ok(client) => self.let_in(method, found, client, headers, now),
-                    Err(refusal) => refuse(&refusal),
-                }
-            }
+            Destination::Relay(page) => return self.page(&method, &page),
+            Destination::Upstream(found) => found,
+        };
+        let admitted = if matches!(method, Method::TRACE | Method::CONNECT) {
+            Err(Refusal::BadRequest("TRACE and CONNECT are not passed on."))
+        } else if closed {
+            Err(Refusal::NoTokens)
+        } else if self.hop.is_back(&headers) {
+            // Before tokens are looked at: a request that comes back has a key in their place.
+            self.circled(now);
+            Err(Refusal::Loop)
+        } else {
+            self.door.admit(path, &headers)
+        };
+        match admitted {
+            Ok(client) => Ok(self.let_in(method, found, client, headers, now)),
+            Err(refusal) => Err(Away::of(&found, refusal)),
+        }
+    }
+
+    /// Says that requests come back, once a minute at most: anybody can send a mark.
+    fn circled(&mut self, now: Time) {
+        if now >= self.next_circle {
+            self.next_circle = now + MINUTE;
+            self.say(
+                Level::Error,
+                "the upstream leads back to this relay: requests are refused",
+                now,
+            );
         }
     }
 
@@ -134,13 +158,16 @@ impl Engine {
             first_byte: None,
             ending: Ending::Cancelled,
         };
-        let room = self.config.replay_total.saturating_sub(self.kept);
+        let left = self.config.replay_total.saturating_sub(self.kept);
+        // The last of it is for small ones, which most are: large ones take no retries from them.
+        let room = left.saturating_sub(self.config.replay_total / 8);
         // What is reserved is right once the body is here. Of a body that does not say its length it may be far too
         // much, so such ones leave room for others.
-        let limit = match length {
-            Some(_) => self.config.replay_limit.min(room),
-            None => self.config.replay_limit.min(room / 2),
-        };
+        let limit = self.config.replay_limit.min(match length {
+            Some(length) if length <= SMALL_BODY => left,
+            Some(_) => room,
+            None => (room / 2).max(SMALL_BODY.min(left)),
+        });
         let reserved = match length {
             Some(length) if length > limit => MOST_SHOWN.min(room),
             Some(length) => length,
@@ -181,26 +208,26 @@ impl Engine {
     }
 
     /// The relay's own pages. What probes ask must need nothing and tell nothing.
-    fn page(&mut self, method: &Method, page: &str, now: Time) -> Said {
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            return plain(&Refusal::NotFound, Surface::Gemini, false, now);
-        }
+    fn page(&self, method: &Method, page: &str) -> Result<Said, Box<Away>> {
         let (status, text) = match page {
+            _ if !matches!(*method, Method::GET | Method::HEAD) => {
+                return Err(Refusal::NotFound.into());
+            }
             "healthy" => (StatusCode::OK, "healthy\n"),
             "ready" if self.has_keys => (StatusCode::OK, "ready\n"),
             "ready" => (StatusCode::SERVICE_UNAVAILABLE, "no keys\n"),
-            _ => return plain(&Refusal::NotFound, Surface::Gemini, false, now),
+            _ => return Err(Refusal::NotFound.into()),
         };
         let mut headers = HeaderMap::new();
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
-        Said::Answer {
+        Ok(Said::Answer {
             status,
             headers,
             body: Body::Text(text.to_owned()),
-        }
+        })
     }
 
     /// The origin to name in an answer to these headers, for the glue, which marks every answer with it.
@@ -210,25 +237,39 @@ impl Engine {
     }
 }
 
-/// The relay's own answer to a request that was not let in.
-fn plain(refusal: &Refusal, surface: Surface, array: bool, now: Time) -> Said {
-    let (status, headers, text) = Engine::refused(refusal, surface, array, now);
-    Said::Answer {
-        status,
-        headers,
-        body: Body::Text(text),
+/// Why a request is not let in, and the dialect to say it in.
+struct Away {
+    refusal: Refusal,
+    surface: Surface,
+    array: bool,
+}
+
+impl Away {
+    fn of(found: &Recognised, refusal: Refusal) -> Box<Self> {
+        Box::new(Self {
+            refusal,
+            surface: found.surface,
+            array: found.array && found.streams,
+        })
     }
 }
 
-fn preflight(origin: Option<HeaderValue>, asked: &HeaderMap, now: Time) -> Said {
+impl From<Refusal> for Box<Away> {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(Away {
+            refusal,
+            surface: Surface::Gemini,
+            array: false,
+        })
+    }
+}
+
+fn preflight(origin: Option<&HeaderValue>, asked: &HeaderMap) -> Result<Said, Box<Away>> {
     let Some(origin) = origin else {
-        let refusal = Refusal::Forbidden(
-            "a web page's origin is not allowed. Allow it with GEMINI_RELAY_ALLOW_ORIGIN.",
-        );
-        return plain(&refusal, Surface::Gemini, false, now);
+        return Err(Refusal::Forbidden(FOREIGN_ORIGIN).into());
     };
     let mut headers = HeaderMap::new();
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(
         ACCESS_CONTROL_ALLOW_METHODS,
         HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"),
@@ -238,11 +279,11 @@ fn preflight(origin: Option<HeaderValue>, asked: &HeaderMap, now: Time) -> Said 
     }
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     headers.insert(VARY, HeaderValue::from_static("origin"));
-    Said::Answer {
+    Ok(Said::Answer {
         status: StatusCode::NO_CONTENT,
         headers,
         body: Body::Text(String::new()),
-    }
+    })
 }
 
 /// What a listed web page needs to read an answer.
@@ -286,6 +327,14 @@ fn is_bodiless(method: &Method) -> bool {
         Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE
     )
 }
+
+/// Cloudflare's own: a client's is replaced.
+const PEER: &str = "cf-connecting-ip";
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A conversation of many turns without pictures. Of the default's last eighth there are ninety of them.
+const SMALL_BODY: usize = 64 * 1024;
 
 /// What of a body is handed over to be looked into: copying it costs too.
 const MOST_SHOWN: usize = 5_000_000;

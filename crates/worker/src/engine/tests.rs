@@ -275,9 +275,10 @@ fn an_answer_in_a_coding_that_cannot_be_undone_is_not_passed_on() {
     assert_eq!(said, Said::Look);
 }
 
+const NOWHERE: &str = r#"{"error":{"code":400,"message":"User location is not supported for the API use.","status":"FAILED_PRECONDITION"}}"#;
+
 #[test]
 fn another_region_is_tried_before_a_key_and_each_only_once() {
-    let nowhere = r#"{"error":{"code":400,"message":"User location is not supported for the API use.","status":"FAILED_PRECONDITION"}}"#;
     let mut stand = Stand::new(r#","GEMINI_RELAY_EGRESS_REGION":"wnam weur""#);
     let (handle, mut said) = stand.sent(PATH);
     let mut went = Vec::new();
@@ -290,7 +291,7 @@ fn another_region_is_tried_before_a_key_and_each_only_once() {
             headers["x-goog-api-key"].to_str().unwrap().to_owned(),
         ));
         stand.engine.answered(handle, 400, "", NOW);
-        said = stand.engine.error(handle, nowhere.into(), true, NOW);
+        said = stand.engine.error(handle, NOWHERE.into(), true, NOW);
     }
     let regions: Vec<&str> = went.iter().map(|(region, _)| &**region).collect();
     assert_eq!(regions, ["", "wnam", "weur"]);
@@ -299,37 +300,70 @@ fn another_region_is_tried_before_a_key_and_each_only_once() {
     assert_eq!(stand.engine.waiting(), 0, "nothing is held against a key");
 }
 
+const BODIES: &str = r#","GEMINI_RELAY_REPLAY_TOTAL":"10MB","GEMINI_RELAY_REPLAY_LIMIT":"8MB""#;
+
+/// How much is kept of a body that says this of itself.
+#[track_caller]
+fn limit(engine: &mut Engine, length: &str) -> (usize, u32) {
+    let head =
+        format!("POST\nhttps://relay.example{PATH}\ncontent-type:application/json\n{length}");
+    match engine.begin(&head, NOW) {
+        Said::Gather { limit, handle, .. } => (limit, handle),
+        said => panic!("{said:?}"),
+    }
+}
+
 #[test]
 fn bodies_have_a_limit_in_all_which_is_given_back() {
-    let mut stand =
-        Stand::new(r#","GEMINI_RELAY_REPLAY_TOTAL":"100KB","GEMINI_RELAY_REPLAY_LIMIT":"80KB""#);
-    let limit = |engine: &mut Engine, length: &str| {
-        let head =
-            format!("POST\nhttps://relay.example{PATH}\ncontent-type:application/json\n{length}");
-        match engine.begin(&head, NOW) {
-            Said::Gather { limit, handle, .. } => (limit, handle),
-            said => panic!("{said:?}"),
-        }
-    };
-    let engine = &mut stand.engine;
-    let (first, handle) = limit(engine, "content-length:60000\n");
-    let (second, other) = limit(engine, "content-length:40000\n");
-    assert_eq!((first, second), (80_000, 40_000), "reserved before it came");
-    engine.body(handle, b"", 60_000, true, NOW);
-    assert_eq!(limit(engine, "content-length:1\n").0, 0, "nothing is left");
+    let engine = &mut Stand::new(BODIES).engine;
+    let (first, handle) = limit(engine, "content-length:6000000\n");
+    let (second, other) = limit(engine, "content-length:2000000\n");
+    assert_eq!(
+        (first, second),
+        (8_000_000, 2_750_000),
+        "reserved before it came"
+    );
+    engine.body(handle, b"", 6_000_000, true, NOW);
     engine.gone(handle, NOW);
     engine.gone(other, NOW);
     let (unsaid, handle) = limit(engine, "");
     assert_eq!(
-        unsaid, 50_000,
+        unsaid, 4_375_000,
         "one that does not say its length leaves half"
     );
     engine.body(handle, b"", 100, true, NOW);
-    let (room, handle) = limit(engine, "content-length:90000\n");
-    assert_eq!(room, 80_000);
-    // Of one that passes through the beginning is held until it is sent.
-    engine.body(handle, b"", 30_000, false, NOW);
-    assert_eq!(limit(engine, "content-length:1\n").0, 69_900);
+    assert_eq!(limit(engine, "content-length:9000000\n").0, 8_000_000);
+}
+
+#[test]
+fn large_bodies_leave_room_for_small_ones() {
+    let engine = &mut Stand::new(BODIES).engine;
+    for length in [8_000_000, 700_000] {
+        limit(engine, &format!("content-length:{length}\n"));
+    }
+    assert_eq!(limit(engine, "content-length:100000\n").0, 50_000);
+    let (small, _) = limit(engine, "content-length:1000\n");
+    let (unsaid, _) = limit(engine, "");
+    assert!(small >= 1000 && unsaid == 64 * 1024, "{small} {unsaid}");
+}
+
+#[test]
+fn what_is_held_of_a_passing_body_is_let_go_as_its_attempt_takes_it() {
+    let mut stand = Stand::new(BODIES);
+    let engine = &mut stand.engine;
+    let (_, handle) = limit(engine, "content-length:9000000\n");
+    let said = engine.body(handle, b"", 3_000_000, false, NOW);
+    assert_eq!(engine.kept, 3_000_000);
+    assert!(matches!(said, Said::Ask(_)));
+    engine.planned(handle, "", NOW);
+    engine.taken(handle, 2_000_000);
+    assert_eq!(engine.kept, 1_000_000);
+    engine.taken(handle, 1_000_000);
+    engine.taken(handle, 6_000_000);
+    assert_eq!(engine.kept, 0, "Google may think for minutes now");
+    engine.gone(handle, NOW);
+    let lines = stand.lines();
+    assert!(lines.contains("received=9000000"), "{lines}");
 }
 
 #[test]
@@ -369,7 +403,6 @@ fn a_status_that_is_none_is_a_broken_connection() {
 
 #[test]
 fn a_region_that_another_request_found_is_tried_before_giving_up() {
-    let nowhere = r#"{"error":{"code":400,"message":"User location is not supported for the API use.","status":"FAILED_PRECONDITION"}}"#;
     let mut stand = Stand::new(r#","GEMINI_RELAY_EGRESS_REGION":"wnam weur""#);
     let handles: Vec<u32> = (0..5).map(|_| stand.sent(PATH).0).collect();
     let region = |said: &Said| match said {
@@ -379,7 +412,7 @@ fn a_region_that_another_request_found_is_tried_before_giving_up() {
     // All were sent from here and all are refused; only the first region serves.
     for handle in handles {
         stand.engine.answered(handle, 400, "", NOW);
-        let said = stand.engine.error(handle, nowhere.into(), true, NOW);
+        let said = stand.engine.error(handle, NOWHERE.into(), true, NOW);
         assert_eq!(region(&said).as_deref(), Some("wnam"));
     }
 }
@@ -451,7 +484,7 @@ fn an_error_that_was_cut_is_cut_for_the_client_too() {
     let (status, headers, body) = answer(stand.engine.error(handle, beginning, false, NOW));
     assert_eq!(status.as_u16(), 400);
     assert!(!headers.contains_key("content-length"));
-    assert_eq!(body, Body::Cut(r#"{"error":{"code":400,"#.into()));
+    assert_eq!(body, Body::Cut(br#"{"error":{"code":400,"#.to_vec()));
     assert!(stand.lines().contains("ending=cut"));
 }
 
@@ -469,4 +502,139 @@ fn a_stream_is_told_no_length_so_that_its_end_counts() {
     assert!(!headers.contains_key("content-length"));
     stand.engine.see(handle, piece, NOW);
     assert_eq!(stand.engine.ended(handle, false, NOW), End::Cut);
+}
+
+#[test]
+fn whoever_is_refused_at_the_door_leaves_a_line() {
+    for (variables, path, line) in [
+        (
+            "\"GEMINI_RELAY_TOKENS\":\"a=made-up-token-of-a\"",
+            PATH,
+            "status=401 reason=unauthorized",
+        ),
+        ("", PATH, "status=503 reason=no-client-tokens"),
+        (
+            "\"GEMINI_RELAY_BASE_PATH\":\"/deeper\"",
+            PATH,
+            "status=404 reason=not-found",
+        ),
+        ("", "/-/metrics", "status=404 reason=not-found"),
+        ("", "/v1beta/../x", "status=400 reason=bad-request"),
+    ] {
+        let mut engine = Engine::new(&format!("{{{variables}}}"), 7, NOW);
+        let head = format!(
+            "GET\nhttps://relay.example{path}\nx-goog-api-key:made-up-wrong\ncf-connecting-ip:192.0.2.7\n"
+        );
+        answer(engine.begin(&head, NOW));
+        let lines = engine.take_lines();
+        assert_eq!(
+            lines,
+            [format!(
+                "2026-11-22T12:00:00.000Z  INFO refused at the door peer=192.0.2.7 {line}"
+            )],
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn a_request_that_comes_back_is_refused_whatever_joined_its_marks_and_said_once_a_minute() {
+    let mut stand = Stand::new(r#","GEMINI_RELAY_UPSTREAM":"https://other.example""#);
+    let (_, said) = stand.sent(PATH);
+    let Said::Send { headers, .. } = said else {
+        panic!("{said:?}")
+    };
+    let own = headers["x-gemini-relay-hop"].to_str().unwrap();
+    for marks in [
+        own.to_owned(),
+        format!("{own}, 1234"),
+        format!("1234,{own}"),
+    ] {
+        let head = format!("POST\nhttps://relay.example{PATH}\nx-gemini-relay-hop:{marks}\n");
+        let (status, ..) = answer(stand.engine.begin(&head, NOW));
+        assert_eq!(status.as_u16(), 508, "{marks}");
+    }
+    let lines = stand.lines();
+    assert_eq!(lines.matches("ERROR").count(), 1, "{lines}");
+    assert_eq!(lines.matches("reason=loop").count(), 3, "{lines}");
+}
+
+#[test]
+fn a_token_that_can_be_guessed_is_said() {
+    let variables = r#"{"GEMINI_RELAY_TOKENS":"alice=made-up, bob=made-up-and-long-enough"}"#;
+    let lines = Engine::new(variables, 7, NOW).take_lines();
+    assert_eq!(
+        lines,
+        [
+            "2026-11-22T12:00:00.000Z  WARN insecure: the client token alice is short and can be guessed"
+        ]
+    );
+}
+
+#[test]
+fn of_an_answer_that_is_no_text_only_the_key_is_changed() {
+    let quoting = [&b"\xff\xfe\0"[..], b"made-up-key-0", b"\xff"].concat();
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(PATH);
+    stand
+        .engine
+        .answered(handle, 200, "content-length:17\n", NOW);
+    let (.., body) = answer(stand.engine.whole(handle, quoting.clone(), NOW));
+    let covered = [&b"\xff\xfe\0"[..], b"*************", b"\xff"].concat();
+    assert_eq!(body, Body::Bytes(covered));
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(PATH);
+    stand.engine.answered(handle, 404, "", NOW);
+    let (.., body) = answer(stand.engine.error(handle, quoting, true, NOW));
+    let masked = [&b"\xff\xfe\0"[..], b"[key]", b"\xff"].concat();
+    assert_eq!(body, Body::Bytes(masked));
+}
+
+#[test]
+fn regions_of_which_none_is_served_are_named_and_left_alone_for_a_minute() {
+    let mut stand = Stand::new(r#","GEMINI_RELAY_EGRESS_REGION":"wnam weur""#);
+    let mut asked = |now: Time| {
+        let (handle, mut said) = stand.sent(PATH);
+        // The stand's clock does not move; the answers' does.
+        let mut regions = Vec::new();
+        while let Said::Send { region, .. } = &said {
+            regions.push(region.clone().unwrap_or_default());
+            stand.engine.answered(handle, 400, "", now);
+            said = stand.engine.error(handle, NOWHERE.into(), true, now);
+        }
+        (regions, stand.lines())
+    };
+    let (regions, lines) = asked(NOW);
+    assert_eq!(regions, ["", "wnam", "weur"]);
+    assert!(lines.contains("nor wnam, weur,"), "{lines}");
+    let (regions, lines) = asked(SOON);
+    assert_eq!(regions, [""]);
+    assert!(
+        lines.contains("ERROR") && !lines.contains("go out from"),
+        "{lines}"
+    );
+    let (regions, _) = asked(NOW + Duration::from_secs(61));
+    assert_eq!(regions, ["", "wnam", "weur"]);
+}
+
+#[test]
+fn a_body_that_can_be_sent_once_leaves_the_next_region_to_others() {
+    let mut stand = Stand::new(r#","GEMINI_RELAY_EGRESS_REGION":"wnam""#);
+    let handle = stand.begin(PATH);
+    stand
+        .engine
+        .body(handle, HELLO.as_bytes(), HELLO.len(), false, NOW);
+    stand.engine.planned(handle, "", NOW);
+    stand.engine.answered(handle, 400, "", NOW);
+    answer(stand.engine.error(handle, NOWHERE.into(), true, NOW));
+    let lines = stand.lines();
+    assert!(
+        lines.contains("region=wnam") && !lines.contains("ERROR"),
+        "{lines}"
+    );
+    let (_, said) = stand.sent(PATH);
+    assert!(
+        matches!(&said, Said::Send { region, .. } if region.as_deref() == Some("wnam")),
+        "{said:?}"
+    );
 }
