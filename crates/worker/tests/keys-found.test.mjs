@@ -53,11 +53,45 @@ test("an entry that breaks takes no key away", () =>
     await one.look("ahead=180000");
     await until(async () => {
       await one.ask();
-      return (await one.look()).lines.some((line) => line.includes("a KV entry"));
+      return (await one.look()).lines.some((line) => line.includes('KV entry "second"'));
     });
     one.asked.length = 0;
     for (let at = 0; at < 4; at += 1) assert.equal((await one.ask()).status, 200);
     assert.deepEqual(one.used(), { [key(0)]: 2, [key(1)]: 2 });
+  }));
+
+// The original Worker kept its place in the rotation beside the keys. It was taken for a broken list, for ever.
+test("what others keep beside the keys stands in the way of no change, and is named", () =>
+  on({ kv: { first: key(0), second: key(1), GEMINI_KEY_ROTATION_STATE: '{"currentIndex":3}' } }, async (one) => {
+    for (let at = 0; at < 4; at += 1) assert.equal((await one.ask()).status, 200);
+    await one.namespace.delete("first");
+    await one.namespace.put("third", key(2));
+    await until(async () => {
+      await one.look("ahead=110000");
+      one.asked.length = 0;
+      for (let at = 0; at < 4; at += 1) assert.equal((await one.ask()).status, 200);
+      return one.used()[key(1)] === 2 && one.used()[key(2)] === 2;
+    });
+    assert.ok((await one.look()).lines.some((line) => line.includes('KV entry "GEMINI_KEY_ROTATION_STATE"')));
+  }));
+
+test("a key that is also a client token is never sent to Google", () =>
+  on({ bindings: { GEMINI_RELAY_TOKENS: `alice=${key(0)}` } }, async (one) => {
+    for (let at = 0; at < 4; at += 1) assert.equal((await one.ask({ headers: { "x-goog-api-key": key(0) } })).status, 200);
+    assert.deepEqual(one.used(), { [key(1)]: 2, [key(2)]: 2 });
+    assert.ok((await one.look()).lines.some((line) => /WARN.*client token alice/.test(line)));
+  }));
+
+test("keys that were all taken away are still used, and it is said", () =>
+  on({ kv: { GEMINI_API_KEYS_CONFIG: keyList(1) } }, async (one) => {
+    assert.equal((await one.ask()).status, 200);
+    await one.namespace.delete("GEMINI_API_KEYS_CONFIG");
+    await one.look("ahead=60000");
+    await until(async () => {
+      assert.equal((await one.ask()).status, 200);
+      return (await one.look()).lines.some((line) => line.includes("read before are still used"));
+    });
+    assert.ok(!(await one.look()).lines.some((line) => line.includes("there are no keys")));
   }));
 
 test("more entries than are read are said in the log", () =>
