@@ -122,23 +122,10 @@ async function flush(isolate, engine, env, wait) {
   }
 }
 
-// Everything of the project's own among the variables and secrets.
+// Everything of the project's own among the variables and secrets, as it is: what wrangler.toml has without quotes
+// comes as a number, as true or false, as a list or as a table.
 export function variables(env) {
-  const found = {};
-  for (const [name, value] of Object.entries(env)) {
-    if (name.startsWith("GEMINI_RELAY_")) found[name] = asText(value);
-  }
-  return JSON.stringify(found);
-}
-
-// What wrangler.toml has without quotes comes as a number, as true or false, as a list or as a table. A table of tokens
-// is names and secrets; what makes no sense is said where it is read.
-function asText(value) {
-  if (typeof value !== "object" || value === null) return String(value);
-  if (Array.isArray(value)) return value.map(asText).join(",");
-  return Object.entries(value)
-    .map(([name, inner]) => `${name}=${asText(inner)}`)
-    .join(",");
+  return JSON.stringify(Object.fromEntries(Object.entries(env).filter(([name]) => name.startsWith("GEMINI_RELAY_"))));
 }
 
 // A secret is a text; a variable may be any of the lists that a file of keys may have, as they are.
