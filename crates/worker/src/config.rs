@@ -208,7 +208,13 @@ impl Reader {
 
     /// `None` when there is something that is no token.
     fn tokens(&mut self) -> Option<Vec<(String, KeyText)>> {
-        let said: Vec<Result<Token, Remedy>> = match self.given("TOKENS") {
+        let given = self.given("TOKENS");
+        // A secret is always a text, of a table or list too.
+        let table: Option<Value> = given
+            .and_then(Value::as_str)
+            .filter(|text| text.trim_start().starts_with(['{', '[']))
+            .and_then(|text| serde_json::from_str(text).ok());
+        let said: Vec<Result<Token, Remedy>> = match table.as_ref().or(given) {
             None => Vec::new(),
             Some(Value::String(text)) => options::words(text).map(options::token).collect(),
             Some(Value::Array(members)) => members.iter().map(token).collect(),
@@ -349,6 +355,10 @@ mod tests {
         assert_eq!(tokens(&table), &named[..2]);
         let one = json!({"name": "alice", "secret": "made-up-1"});
         assert_eq!(tokens(&one), &named[..1]);
+        for text in [listed, table, one] {
+            assert_eq!(tokens(&json!(text.to_string())), tokens(&text));
+        }
+        assert_eq!(tokens(&json!("{made-up-1")), ["client_0={made-up-1"]);
     }
 
     #[test]
@@ -378,6 +388,9 @@ mod tests {
             json!([{}]),
         ] {
             assert_eq!(tokens(&given), [""; 0], "{given}");
+            if given.is_object() || given.is_array() {
+                assert_eq!(tokens(&json!(given.to_string())), [""; 0], "{given}");
+            }
         }
     }
 
