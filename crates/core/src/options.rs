@@ -33,9 +33,26 @@ pub fn token(word: &str) -> Result<(Option<String>, KeyText), Remedy> {
         }
         _ => (None, word),
     };
-    let secret = KeyText::new(secret)
-        .map_err(|_| "a token is at most 4096 printable ASCII characters without spaces")?;
-    Ok((name, secret))
+    Ok((name, token_text(secret)?))
+}
+
+/// A token whose name and secret stand apart, as in a table: both as they are, and each one word.
+///
+/// # Errors
+/// The remedy.
+pub fn token_of(name: Option<&str>, secret: &str) -> Result<(Option<String>, KeyText), Remedy> {
+    if !name.is_none_or(is_name) {
+        return Err("a token's name is 1 to 64 letters, digits and the signs - _ .");
+    }
+    if words(secret).next() != Some(secret) || secret.trim_matches('=').is_empty() {
+        return Err("a token's secret is one word, without spaces and commas");
+    }
+    Ok((name.map(str::to_owned), token_text(secret)?))
+}
+
+fn token_text(secret: &str) -> Result<KeyText, Remedy> {
+    KeyText::new(secret)
+        .map_err(|_| "a token is at most 4096 printable ASCII characters without spaces")
 }
 
 /// Names for those tokens that have none.
@@ -254,6 +271,31 @@ const VERSIONS: [&str; 3] = ["v1", "v1beta", "v1alpha"];
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_of_a_table_is_its_name_and_its_secret_as_they_are() {
+        let (name, secret) = token_of(Some("alice"), "made=up=1").unwrap();
+        assert_eq!(
+            (name.as_deref(), secret.expose()),
+            (Some("alice"), "made=up=1")
+        );
+        assert!(token_of(None, "made-up-1").is_ok());
+        for secret in [
+            "",
+            " ",
+            "=",
+            "==",
+            "made-up 1",
+            "made-up,1",
+            " made-up-1",
+            "made-up-é",
+        ] {
+            assert!(token_of(Some("alice"), secret).is_err(), "{secret:?}");
+        }
+        for name in ["", "alice smith", "alice=", "ä"] {
+            assert!(token_of(Some(name), "made-up-1").is_err(), "{name:?}");
+        }
+    }
 
     #[test]
     fn an_upstream_whose_port_is_none_is_refused() {

@@ -246,7 +246,7 @@ impl Refusal {
                 "gemini-relay: this client's token is missing or wrong. Put one of the relay's client tokens where the API key goes.".into()
             }
             Self::NoTokens => {
-                "gemini-relay has no client tokens yet, and its address is public: whoever found it could spend its keys. Set the secret GEMINI_RELAY_TOKENS (name=SECRET, separated by spaces), or, if something else keeps strangers out, the variable GEMINI_RELAY_ALLOW_ANONYMOUS=on.".into()
+                "gemini-relay has no client tokens yet, and its address is public: whoever found it could spend its keys. Set the secret GEMINI_RELAY_TOKENS (name=SECRET, separated by spaces), or, if something else keeps strangers out, the variable GEMINI_RELAY_ALLOW_ANONYMOUS=on. If that is done, the log says what is wrong with it.".into()
             }
             Self::Forbidden(why) | Self::BadRequest(why) => format!("gemini-relay: {why}"),
             Self::Stalled => "gemini-relay: the request's body stopped coming before its end (--body-timeout, GEMINI_RELAY_BODY_TIMEOUT).".into(),

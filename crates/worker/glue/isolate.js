@@ -51,19 +51,26 @@ class Shared {
     this.due = 0;
     this.last = "";
     this.found = null;
+    this.again = KEYS_AGAIN;
   }
 
   async readKeys(env) {
-    const found = await findKeys(env, this.found);
+    const found = await findKeys(env, this.found, () => entries(env));
     const text = JSON.stringify({ ...found, listedAt: undefined });
     if (text !== this.last) {
       this.last = text;
       this.engine.keys(text, Date.now());
     }
     this.hasKeys = true;
-    // What was read before still holds, and is soon asked for again.
-    if (found.lost) this.readAt = Date.now() - KEYS_EVERY + 5000;
-    else this.found = found;
+    if (found.lost) {
+      // What was read before still holds, and is soon asked for again; but KV may be out for the day.
+      this.readAt = Date.now() - KEYS_EVERY + this.again;
+      this.again = Math.min(2 * this.again, KEYS_EVERY);
+    } else {
+      this.found = found;
+      this.again = KEYS_AGAIN;
+      this.readAt = Math.min(this.readAt, due(found) - KEYS_EVERY);
+    }
   }
 
   // A failure inside the relay. One of the engine itself leaves its memory not to be trusted any more.
@@ -122,23 +129,10 @@ async function flush(isolate, engine, env, wait) {
   }
 }
 
-// Everything of the project's own among the variables and secrets.
+// Everything of the project's own among the variables and secrets, as it is: what wrangler.toml has without quotes
+// comes as a number, as true or false, as a list or as a table.
 export function variables(env) {
-  const found = {};
-  for (const [name, value] of Object.entries(env)) {
-    if (name.startsWith("GEMINI_RELAY_")) found[name] = asText(value);
-  }
-  return JSON.stringify(found);
-}
-
-// What wrangler.toml has without quotes comes as a number, as true or false, as a list or as a table. A table of tokens
-// is names and secrets; what makes no sense is said where it is read.
-function asText(value) {
-  if (typeof value !== "object" || value === null) return String(value);
-  if (Array.isArray(value)) return value.map(asText).join(",");
-  return Object.entries(value)
-    .map(([name, inner]) => `${name}=${asText(inner)}`)
-    .join(",");
+  return JSON.stringify(Object.fromEntries(Object.entries(env).filter(([name]) => name.startsWith("GEMINI_RELAY_"))));
 }
 
 // A secret is a text; a variable may be any of the lists that a file of keys may have, as they are.
@@ -147,44 +141,61 @@ function asKeys(value) {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-// The keys, wherever they are: one list, or an entry each, and a secret, which needs no KV. Bytes, since some
-// editors write UTF-16. `before` is what was found the last time.
-export async function findKeys(env, before) {
-  const found = { config: null, entries: [], more: false, lost: false, secret: asKeys(env.GEMINI_API_KEYS) };
+// The keys, wherever they are: one list, or an entry each, and a secret, which needs no KV. `before` is what was found
+// the last time, and `list` gives the entries.
+export async function findKeys(env, before, list) {
+  const secret = asKeys(env.GEMINI_API_KEYS);
+  const found = { config: null, entries: [], more: false, listedAt: Infinity, lost: false, secret };
   try {
-    if (env.KV) await within(lookInto(env.KV, found, before), KV_PATIENCE);
+    if (env.KV) await within(lookInto(env.KV, found, before, list), KV_PATIENCE);
   } catch {
     found.lost = true;
   }
   return found;
 }
 
-async function lookInto(kv, found, before) {
+async function lookInto(kv, found, before, list) {
   found.lost = true;
-  const read = async (name) => {
-    const bytes = await kv.get(name, "arrayBuffer");
-    return bytes === null ? null : as_text(new Uint8Array(bytes));
-  };
-  found.config = await read("GEMINI_API_KEYS_CONFIG");
+  found.config = await read(kv, "GEMINI_API_KEYS_CONFIG");
   if (found.config === null) {
-    // A list of entries is one of a thousand a day: where there are none it is seldom asked for.
-    const every = before?.entries.length > 0 ? LIST_EVERY : LIST_SELDOM;
-    found.listedAt = before?.listedAt ?? -Infinity;
-    if (Date.now() - found.listedAt < every) {
-      found.entries = before.entries;
-      found.more = before.more;
-    } else {
-      const { keys, list_complete } = await kv.list({ limit: MOST_ENTRIES });
-      const names = keys.map(({ name }) => name);
-      // Many at once are one request, and come as texts.
-      const texts = names.length > 0 ? await kv.get(names, "text") : new Map();
-      const values = await Promise.all(names.map((name) => (NO_UTF8.test(texts.get(name)) ? read(name) : texts.get(name))));
-      found.entries = names.map((name, at) => [name, values[at]]).filter(([, value]) => value !== null);
-      found.more = !list_complete;
-      found.listedAt = Date.now();
-    }
+    const isFresh = before?.config === null && Date.now() < due(before);
+    const { entries, more, listedAt } = isFresh ? before : await list();
+    Object.assign(found, { entries, more, listedAt });
   }
   found.lost = false;
+}
+
+// When entries are to be listed again: where there are none that is seldom.
+export function due({ entries, listedAt }) {
+  return listedAt + (entries.length > 0 ? LIST_EVERY : LIST_SELDOM);
+}
+
+// What the pool object listed, which does so for all; while it is away each isolate for itself.
+async function entries(env) {
+  try {
+    const listed = await within(pool(env).entries(), ENTRIES_PATIENCE);
+    if (listed) return listed;
+  } catch {
+    // It is away.
+  }
+  return listEntries(env.KV);
+}
+
+export async function listEntries(kv) {
+  const listedAt = Date.now();
+  const { keys, list_complete } = await kv.list({ limit: MOST_ENTRIES });
+  const names = keys.map(({ name }) => name);
+  // Many at once are one request, and come as texts.
+  const texts = names.length > 0 ? await kv.get(names, "text") : new Map();
+  const values = await Promise.all(names.map((name) => (NO_UTF8.test(texts.get(name)) ? read(kv, name) : texts.get(name))));
+  const entries = names.map((name, at) => [name, values[at]]).filter(([, value]) => value !== null);
+  return { entries, more: !list_complete, listedAt };
+}
+
+// Bytes, since some editors write UTF-16.
+async function read(kv, name) {
+  const bytes = await kv.get(name, "arrayBuffer");
+  return bytes === null ? null : as_text(new Uint8Array(bytes));
 }
 
 // KV shows a change after up to a minute; two in all were promised.
@@ -194,18 +205,25 @@ export const KEYS_EVERY = 50_000;
 export const KEYS_STALE = 58_000;
 export const KEYS_PATIENCE = 1000;
 
+// So soon again if KV could not be read, and then half as often each time.
+const KEYS_AGAIN = 5000;
+
 // So many come with one request, and a request may make fifty.
 const MOST_ENTRIES = 100;
 
 // What a text looks like that was none, or has a mark before it.
 const NO_UTF8 = /[\0\ufeff\ufffd]/;
 
-// Entries of a key each are listed so often, and where there were none so seldom.
+// Entries of a key each are listed so often, and where there were none so seldom: a thousand lists a day are free, of
+// which the first is 864 and the second 48.
 const LIST_EVERY = 100_000;
 const LIST_SELDOM = 1_800_000;
 
 // KV that does not answer is done without.
-const KV_PATIENCE = 5000;
+export const KV_PATIENCE = 5000;
+
+// The pool object may have to list them first, and some of that time must be left to do without it.
+const ENTRIES_PATIENCE = 2000;
 
 // What was learned goes with the next request's question; where there is none in this time, by itself. A request's
 // context lives for half a minute after its answer.

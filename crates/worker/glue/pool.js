@@ -3,7 +3,7 @@
 
 import { DurableObject } from "cloudflare:workers";
 import { Pool } from "./gemini_relay_worker.js";
-import { findKeys, KEYS_EVERY, KEYS_PATIENCE, KEYS_STALE, variables, within } from "./isolate.js";
+import { due, findKeys, KEYS_EVERY, KEYS_PATIENCE, KEYS_STALE, KV_PATIENCE, listEntries, variables, within } from "./isolate.js";
 
 export class PoolObject extends DurableObject {
   constructor(ctx, env) {
@@ -12,12 +12,15 @@ export class PoolObject extends DurableObject {
     this.saving = false;
     this.last = "";
     this.found = null;
+    this.listed = null;
+    this.listing = null;
     ctx.blockConcurrencyWhile(async () => {
       this.sql.exec("CREATE TABLE IF NOT EXISTS known (id TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID");
       const [high, low] = crypto.getRandomValues(new Uint32Array(2));
       this.pool = new Pool(variables(env), high, low, Date.now());
       const rows = this.sql.exec("SELECT id, text FROM known").toArray();
       this.pool.load(JSON.stringify(rows.map(({ id, text }) => [id, text])), Date.now());
+      this.listed = (await ctx.storage.get(LISTED)) ?? null;
       await this.readKeys();
     });
   }
@@ -37,6 +40,34 @@ export class PoolObject extends DurableObject {
   async report(report) {
     this.pool.report(report, Date.now());
     this.saveSoon();
+  }
+
+  // KV's entries of a key each, for all isolates: a list is one of a thousand a day, and this object's lives are short.
+  async entries() {
+    if (this.listed && Date.now() < due(this.listed)) return this.listed;
+    this.listing ??= this.list().finally(() => (this.listing = null));
+    return this.listing;
+  }
+
+  async list() {
+    const listed = await within(listEntries(this.env.KV), KV_PATIENCE).catch(() => undefined);
+    if (!listed) {
+      if (!this.listed) throw new Error("KV does not list its entries");
+      // As when a day's lists are used up: what was there holds.
+      this.listed.listedAt = Date.now();
+      return this.listed;
+    }
+    this.listed = listed;
+    await this.keep(() => this.ctx.storage.put(LISTED, this.listed));
+    return this.listed;
+  }
+
+  async keep(write) {
+    try {
+      await write();
+    } catch (error) {
+      console.error(`what was listed cannot be written down: ${error.name}`);
+    }
   }
 
   async alarm() {
@@ -68,8 +99,16 @@ export class PoolObject extends DurableObject {
 
   async readKeys() {
     this.readAt = Date.now();
-    const found = await findKeys(this.env, this.found);
-    if (!found.lost) this.found = found;
+    const found = await findKeys(this.env, this.found, () => this.entries());
+    if (!found.lost) {
+      this.found = found;
+      this.readAt = Math.min(this.readAt, due(found) - KEYS_EVERY);
+      if (found.config !== null && this.listed) {
+        // There is the one list now; keys are kept nowhere longer than they are used.
+        this.listed = null;
+        await this.keep(() => this.ctx.storage.delete(LISTED));
+      }
+    }
     const text = JSON.stringify({ ...found, listedAt: undefined });
     if (text === this.last) return;
     this.last = text;
@@ -80,3 +119,6 @@ export class PoolObject extends DurableObject {
 // Each time is an alarm and a row or more, of 100,000 rows a day: at this pace not a third of them. An object that
 // nobody calls may be gone after ten seconds, with all that it has not written.
 const SAVE_AFTER = 6_000;
+
+// Where the entries are kept, beside what is known.
+const LISTED = "listed";

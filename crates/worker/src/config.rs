@@ -9,6 +9,7 @@ use crate::names;
 use gemini_relay_core::value::{self, Remedy};
 use gemini_relay_core::{KeyText, Settings, Strategy, options};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// What an operator can decide of a Worker.
@@ -44,7 +45,7 @@ pub(crate) struct Upstream {
 }
 
 impl Config {
-    /// Reads the variables, a JSON object of texts.
+    /// Reads the variables, a JSON object: secrets are texts, and of `wrangler.toml` whatever TOML has.
     #[must_use]
     pub fn read(variables: &str) -> Self {
         let variables: Value = serde_json::from_str(variables).unwrap_or_default();
@@ -57,6 +58,18 @@ impl Config {
             closed = true;
             Vec::new()
         });
+        let mut allowed = |name, what: fn(&str) -> Result<String, Remedy>| {
+            let list = read.list(name, what);
+            if read.is_given(name) && list.is_empty() {
+                closed = true;
+                read.problems.push(format!(
+                    "GEMINI_RELAY_{name}: nothing is left of it; nobody is let in without a token until then"
+                ));
+            }
+            list
+        };
+        let origins = allowed("ALLOW_ORIGIN", options::origin);
+        let hosts = allowed("ALLOW_HOST", options::host);
         let mut regions = read.list("EGRESS_REGION", region);
         regions.truncate(REGIONS.len());
         // Each of them is a request of the Worker's own too.
@@ -80,8 +93,8 @@ impl Config {
             base_path: read.value("BASE_PATH", String::new(), options::base_path),
             anonymous: anonymous && tokens.is_empty() && !closed,
             tokens,
-            origins: read.list("ALLOW_ORIGIN", options::origin),
-            hosts: read.list("ALLOW_HOST", options::host),
+            origins,
+            hosts,
             upstream: read.value("UPSTREAM", Upstream::google(), Upstream::parse),
             first_byte_timeout: read.value("FIRST_BYTE_TIMEOUT", TEN_MINUTES, options::some_time),
             idle_timeout: read.value("IDLE_TIMEOUT", TEN_MINUTES, options::some_time),
@@ -139,31 +152,53 @@ struct Reader {
 }
 
 impl Reader {
-    fn text(&self, name: &str) -> Option<String> {
-        let text = self.variables.get(format!("GEMINI_RELAY_{name}"))?;
-        let text = text.as_str()?.trim();
-        (!text.is_empty()).then(|| text.to_owned())
+    fn given(&self, name: &str) -> Option<&Value> {
+        self.variables.get(format!("GEMINI_RELAY_{name}"))
+    }
+
+    /// A text of nothing is what a variable that was not set leaves behind.
+    fn is_given(&self, name: &str) -> bool {
+        match self.given(name) {
+            None => false,
+            Some(Value::String(text)) => !text.trim().is_empty(),
+            Some(Value::Array(members)) => !members.is_empty(),
+            Some(_) => true,
+        }
     }
 
     fn value<T>(&mut self, name: &str, default: T, read: impl Fn(&str) -> Result<T, Remedy>) -> T {
-        let Some(text) = self.text(name) else {
+        let Some(given) = self.given(name).filter(|_| self.is_given(name)) else {
             return default;
         };
-        read(&text).unwrap_or_else(|remedy| {
-            // Not the value: it may be a secret under the wrong name.
-            self.problems.push(format!(
-                "GEMINI_RELAY_{name}: {remedy}; its default is used"
-            ));
-            default
-        })
+        match text(given).and_then(|text| read(text.trim())) {
+            Ok(value) => value,
+            Err(remedy) => {
+                // Not the value: it may be a secret under the wrong name.
+                self.problems.push(format!(
+                    "GEMINI_RELAY_{name}: {remedy}; its default is used"
+                ));
+                default
+            }
+        }
     }
 
     /// Those that make sense.
     fn list<T>(&mut self, name: &str, read: impl Fn(&str) -> Result<T, Remedy>) -> Vec<T> {
-        let text = self.text(name).unwrap_or_default();
+        let members = match self.given(name) {
+            None => &[],
+            Some(Value::Array(members)) => members.as_slice(),
+            Some(one) => std::slice::from_ref(one),
+        };
+        let mut found = Vec::new();
+        for member in members {
+            match text(member) {
+                Ok(text) => found.extend(options::words(&text).map(&read)),
+                Err(remedy) => found.push(Err(remedy)),
+            }
+        }
         let mut list = Vec::new();
-        for (at, word) in options::words(&text).enumerate() {
-            match read(word) {
+        for (at, found) in found.into_iter().enumerate() {
+            match found {
                 Ok(value) => list.push(value),
                 Err(remedy) => self.problems.push(format!(
                     "GEMINI_RELAY_{name}, word {}: {remedy}; it is left out",
@@ -176,10 +211,28 @@ impl Reader {
 
     /// `None` when there is something that is no token.
     fn tokens(&mut self) -> Option<Vec<(String, KeyText)>> {
-        let text = self.text("TOKENS").unwrap_or_default();
-        let read = options::words(&text)
+        let given = self.given("TOKENS");
+        // A secret is always a text, of a table or list too.
+        let table: Option<Value> = given
+            .and_then(Value::as_str)
+            .filter(|text| text.trim_start().starts_with(['{', '[']))
+            .and_then(|text| serde_json::from_str(text).ok());
+        let said: Vec<Result<Token, Remedy>> = match table.as_ref().or(given) {
+            None => Vec::new(),
+            Some(Value::String(text)) => options::words(text).map(options::token).collect(),
+            Some(Value::Array(members)) => members.iter().map(token).collect(),
+            Some(Value::Object(table)) if !table.keys().any(|name| is_field(name)) => table
+                .iter()
+                .map(|(name, secret)| {
+                    options::token_of(Some(name), secret.as_str().ok_or(NO_TOKEN)?)
+                })
+                .collect(),
+            Some(other) => vec![token(other)],
+        };
+        let read = said
+            .into_iter()
             .enumerate()
-            .map(|(at, word)| options::token(word).map_err(|remedy| (at, remedy.to_owned())))
+            .map(|(at, token)| token.map_err(|remedy| (at, remedy.to_owned())))
             .collect::<Result<Vec<_>, _>>()
             .and_then(options::named);
         read.map_err(|(at, remedy)| {
@@ -191,6 +244,43 @@ impl Reader {
         .ok()
     }
 }
+
+/// What is written without quotes may be a number, or true or false.
+fn text(given: &Value) -> Result<Cow<'_, str>, Remedy> {
+    match given {
+        Value::String(text) => Ok(text.into()),
+        Value::Number(_) | Value::Bool(_) => Ok(given.to_string().into()),
+        _ => Err("write a text in quotes"),
+    }
+}
+
+/// A token and, if it has one, its name.
+type Token = (Option<String>, KeyText);
+
+/// One of a list of tokens. Nothing in it is taken apart: what is a name there would open the door.
+fn token(given: &Value) -> Result<Token, Remedy> {
+    match given {
+        Value::String(word) if options::words(word).next() == Some(word) => options::token(word),
+        Value::Object(fields) => {
+            let field = |name| fields.get(name).map(|field| field.as_str().ok_or(NO_TOKEN));
+            let (name, secret) = (field("name").transpose()?, field("secret").transpose()?);
+            let known = usize::from(name.is_some()) + usize::from(secret.is_some());
+            match secret.filter(|_| known == fields.len()) {
+                Some(secret) => options::token_of(name, secret),
+                None => Err(NO_TOKEN),
+            }
+        }
+        _ => Err(NO_TOKEN),
+    }
+}
+
+/// What people call the parts of one token. A table with one of these is not read as one of names and secrets:
+/// `name = "alice"` would let in whoever says `alice`.
+fn is_field(name: &str) -> bool {
+    ["name", "secret", "label", "token", "key", "value"].contains(&name)
+}
+
+const NO_TOKEN: Remedy = r#"write "name=SECRET", or a table of alice = "SECRET", or a list of { name = "alice", secret = "SECRET" }"#;
 
 /// A Worker may make 50 requests of its own for each of a client's, on the free plan. The plan, a report,
 /// reading keys and one try through an egress object are among them.
@@ -210,6 +300,7 @@ const REPLAY_TOTAL: usize = 48_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn native_names_mean_what_they_mean_natively() {
@@ -245,6 +336,105 @@ mod tests {
             assert!(config.tokens.is_empty() && !config.anonymous, "{tokens}");
             assert_eq!(config.problems.len(), 1);
             assert!(!config.problems[0].contains("made-up"));
+        }
+    }
+
+    #[track_caller]
+    fn tokens(given: &Value) -> Vec<String> {
+        let variables = json!({"GEMINI_RELAY_TOKENS": given, "GEMINI_RELAY_ALLOW_ANONYMOUS": "on"});
+        let config = Config::read(&variables.to_string());
+        assert!(!config.anonymous);
+        assert_eq!(config.problems.is_empty(), !config.tokens.is_empty());
+        let shown = |(name, secret): &(String, KeyText)| format!("{name}={}", secret.expose());
+        config.tokens.iter().map(shown).collect()
+    }
+
+    #[test]
+    fn tables_and_lists_of_tokens_are_taken_as_they_are() {
+        let listed = json!([{"name": "alice", "secret": "made-up-1"}, "bob=made-up-2", {"secret": "made=up-3"}]);
+        let named = ["alice=made-up-1", "bob=made-up-2", "client_0=made=up-3"];
+        assert_eq!(tokens(&listed), named);
+        let table = json!({"alice": "made-up-1", "bob": "made-up-2"});
+        assert_eq!(tokens(&table), &named[..2]);
+        let one = json!({"name": "alice", "secret": "made-up-1"});
+        assert_eq!(tokens(&one), &named[..1]);
+        for text in [listed, table, one] {
+            assert_eq!(tokens(&json!(text.to_string())), tokens(&text));
+        }
+        assert_eq!(tokens(&json!("{made-up-1")), ["client_0={made-up-1"]);
+    }
+
+    #[test]
+    fn what_is_no_token_in_a_table_or_list_lets_nobody_in() {
+        for given in [
+            json!(null),
+            json!(true),
+            json!(12_345_678),
+            json!({"alice smith": "made-up-1"}),
+            json!({"alice": "made up 1"}),
+            json!({"alice": "made-up-1,x"}),
+            json!({"alice": null}),
+            json!({"alice": 12_345_678}),
+            json!({"alice": {"secret": "made-up-1"}}),
+            json!({"alice": ["made-up-1"]}),
+            json!({"alice": "made-up-1", "bob": ""}),
+            json!({"name": "alice"}),
+            json!({"name": "alice", "token": "made-up-1"}),
+            json!({"key": "alice", "value": "made-up-1"}),
+            json!({"name": "alice", "secret": "made-up-1", "bob": "made-up-2"}),
+            json!([{"name": "alice"}]),
+            json!([{"alice": "made-up-1"}]),
+            json!([{"name": "alice", "secret": true}]),
+            json!([{"name": null, "secret": "made-up-1"}]),
+            json!(["alice=made-up-1 bob"]),
+            json!([["made-up-1"]]),
+            json!([{}]),
+        ] {
+            assert_eq!(tokens(&given), [""; 0], "{given}");
+            if given.is_object() || given.is_array() {
+                assert_eq!(tokens(&json!(given.to_string())), [""; 0], "{given}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_without_quotes_and_lists_count_and_others_are_said() {
+        let config = Config::read(
+            r#"{"GEMINI_RELAY_ATTEMPTS":3,"GEMINI_RELAY_RESPONSE_HEADERS":false,"GEMINI_RELAY_EGRESS_REGION":["wnam","weur, sam"],
+               "GEMINI_RELAY_MAX_WAIT":{"a":1},"GEMINI_RELAY_AFFINITY":null}"#,
+        );
+        assert_eq!(config.settings.attempts, Some(3));
+        assert!(!config.response_headers);
+        assert_eq!(config.regions, ["wnam", "weur", "sam"]);
+        assert_eq!(config.problems.len(), 2, "{:?}", config.problems);
+    }
+
+    #[test]
+    fn a_host_or_an_origin_of_which_nothing_is_left_lets_nobody_in_without_a_token() {
+        for name in ["ALLOW_HOST", "ALLOW_ORIGIN"] {
+            let name = format!("GEMINI_RELAY_{name}");
+            for given in [
+                json!("relay.example/?"),
+                json!(["b/", "c/?"]),
+                json!(","),
+                json!({"a": "relay.example"}),
+                json!(null),
+            ] {
+                let mut variables =
+                    json!({name.clone(): given, "GEMINI_RELAY_ALLOW_ANONYMOUS": "on"});
+                let config = Config::read(&variables.to_string());
+                assert!(!config.anonymous, "{variables}");
+                assert!(
+                    config
+                        .problems
+                        .iter()
+                        .any(|said| said.contains("nothing is left"))
+                );
+                variables["GEMINI_RELAY_TOKENS"] = json!("alice=made-up-1");
+                assert_eq!(Config::read(&variables.to_string()).tokens.len(), 1);
+            }
+            let unset = json!({name: "", "GEMINI_RELAY_ALLOW_ANONYMOUS": "on"});
+            assert!(Config::read(&unset.to_string()).anonymous);
         }
     }
 

@@ -179,12 +179,11 @@ impl Engine {
 
     /// Takes a list of keys, as the glue found it.
     pub fn keys(&mut self, found: &str, now: Time) {
-        let found = crate::keys::read(found);
+        let found = crate::keys::read(found, &self.config.tokens, self.has_keys);
         for problem in &found.problems {
             self.say(Level::Warn, problem, now);
         }
-        // A list that cannot be read takes away nobody's keys.
-        if found.replaces(self.has_keys) {
+        if found.replace {
             self.relay.reload(&found.keys, now);
             self.has_keys = true;
         }

@@ -88,8 +88,8 @@ impl PoolObject {
 
     /// Takes a list of keys, as the glue found it. What is wrong with it is said by the isolates.
     pub fn keys(&mut self, found: &str, now: Time) {
-        let found = crate::keys::read(found);
-        if !found.replaces(self.has_keys) {
+        let found = crate::keys::read(found, &self.config.tokens, self.has_keys);
+        if !found.replace {
             return;
         }
         let keys = found.keys;

@@ -7,7 +7,7 @@ import { createServer, request } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { CANARY, crowd, dead, key, keyList, nowhere, on, quota, stand, until } from "./stand.mjs";
+import { CANARY, crowd, dead, key, keyList, nowhere, on, outcome, quota, stand, until } from "./stand.mjs";
 
 test("a disabled key is tried by one request after a quarter of an hour, by one after an hour, and then it is back", () => {
   let isDead = true;
@@ -92,14 +92,36 @@ test("settings that wrangler.toml has without quotes count, and the log's level 
   });
 });
 
-test("a table of tokens is names and secrets, and nobody else is let in", () => {
-  const bindings = { GEMINI_RELAY_TOKENS: { alice: "made-up-secret-1" }, GEMINI_RELAY_MAX_WAIT: { a: 1 }, GEMINI_RELAY_ALLOW_ANONYMOUS: "on" };
-  return on({ bindings }, async (one) => {
-    assert.equal((await one.ask()).status, 401);
-    assert.equal((await one.ask({ headers: { "x-goog-api-key": "made-up-secret-1" } })).status, 200);
-    assert.ok((await one.look()).lines.some((line) => line.includes("GEMINI_RELAY_MAX_WAIT")));
+const token = (shown) => ({ headers: { "x-goog-api-key": shown } });
+
+// `alice = "…"` under [vars.GEMINI_RELAY_TOKENS], and `name = "alice"`, `secret = "…"` under [[vars.GEMINI_RELAY_TOKENS]].
+for (const [what, tokens] of [
+  ["table", { alice: "made-up-secret-1" }],
+  ["list", [{ name: "alice", secret: "made-up-secret-1" }]],
+]) {
+  test(`a ${what} of tokens is names and secrets, and nobody else is let in`, () => {
+    const bindings = { GEMINI_RELAY_TOKENS: tokens, GEMINI_RELAY_MAX_WAIT: { a: 1 }, GEMINI_RELAY_ALLOW_ANONYMOUS: "on" };
+    return on({ bindings }, async (one) => {
+      assert.equal((await one.ask()).status, 401);
+      assert.equal((await one.ask(token("alice"))).status, 401);
+      assert.equal((await one.ask(token("made-up-secret-1"))).status, 200);
+      assert.ok((await one.look()).lines.some((line) => line.includes("GEMINI_RELAY_MAX_WAIT")));
+    });
   });
-});
+}
+
+test("a table that makes no token lets nobody in, and it is said", () =>
+  on({ bindings: { GEMINI_RELAY_TOKENS: { alice: null } } }, async (one) => {
+    for (const shown of ["null", "alice"]) assert.equal((await one.ask(token(shown))).status, 503);
+    assert.ok((await one.look()).lines.some((line) => /WARN.*GEMINI_RELAY_TOKENS.*nobody is let in/.test(line)));
+  }));
+
+test("a host's name that makes no sense does not let in whoever uses another", () =>
+  on({ bindings: { GEMINI_RELAY_ALLOW_HOST: "https://relay.example" } }, async (one) => {
+    const { status } = await outcome(one.base, { headers: { host: "stranger.example" } });
+    assert.equal(status, 503);
+    assert.ok((await one.look()).lines.some((line) => /WARN.*GEMINI_RELAY_ALLOW_HOST.*nobody is let in/.test(line)));
+  }));
 
 test("keys may be a variable that is a list", () =>
   on({ bindings: { GEMINI_API_KEYS: [{ value: key(7) }, key(8)] }, kv: {} }, async (one) => {

@@ -4,11 +4,12 @@
 
 import worker, { EgressObject as Egress, PoolObject as Pool } from "./index.js";
 
-const seen = { calls: 0, writes: 0, reads: 0, lists: 0, egress: [], lines: [], evicted: 0, alarms: 0, unset: 0, unwritten: 0 };
+const seen = { calls: 0, writes: 0, lists: 0, reads: 0, egress: [], lines: [], evicted: 0, alarms: 0, unset: 0, unwritten: 0 };
 let slow = 0;
 let ahead = 0;
 let evict = false;
-// "throws" or "hangs", which is what KV does past a day's limit and in a bad hour.
+let away = false;
+// "throws" or "hangs", which is what KV does past a day's limit and in a bad hour; "no-lists" is the limit of lists alone.
 let kv = "";
 // How many of the next alarms cannot be set, and of the next rows cannot be written.
 let alarmsFail = 0;
@@ -27,9 +28,9 @@ function watched(env) {
   const KV = new Proxy(env.KV, {
     get(target, name) {
       if (name === "put" || name === "delete") seen.writes += 1;
-      if (name === "get") seen.reads += 1;
       if (name === "list") seen.lists += 1;
-      if (kv === "throws" && name !== "then") return async () => { throw new Error("KV limit exceeded for the day."); };
+      if (name === "get") seen.reads += 1;
+      if ((kv === "throws" && name !== "then") || (kv === "no-lists" && name === "list")) return async () => { throw new Error("KV limit exceeded for the day."); };
       if (kv === "hangs" && name !== "then") return () => new Promise(() => {});
       const value = target[name];
       return typeof value === "function" ? value.bind(target) : value;
@@ -40,6 +41,7 @@ function watched(env) {
 
 async function called(object) {
   seen.calls += 1;
+  if (away) throw new Error("Exceeded allowed requests in Durable Objects free tier.");
   if (evict) {
     evict = false;
     seen.evicted += 1;
@@ -82,6 +84,11 @@ export class PoolObject extends Pool {
     return super.plan(ask);
   }
 
+  async entries() {
+    await called(this);
+    return super.entries();
+  }
+
   async report(report) {
     await called(this);
     return super.report(report);
@@ -95,6 +102,10 @@ export class PoolObject extends Pool {
   // What the alarm would do some seconds later.
   async saveNow() {
     await this.alarm();
+  }
+
+  async keepsEntries() {
+    return (await this.ctx.storage.get("listed")) !== undefined;
   }
 
   async rows() {
@@ -120,13 +131,15 @@ export default {
       slow = Number(searchParams.get("slow") ?? slow);
       ahead += Number(searchParams.get("ahead") ?? 0);
       evict = searchParams.has("evict");
+      away = searchParams.has("away");
       kv = searchParams.get("kv") ?? kv;
       alarmsFail = Number(searchParams.get("alarms-fail") ?? alarmsFail);
       rowsFail = Number(searchParams.get("rows-fail") ?? rowsFail);
       const object = () => env.POOL.get(env.POOL.idFromName("pool"));
       if (searchParams.has("save")) await object().saveNow();
       const rows = searchParams.has("rows") ? await object().rows() : undefined;
-      return Response.json({ ...seen, rows });
+      const keeps = searchParams.has("keeps") ? await object().keepsEntries() : undefined;
+      return Response.json({ ...seen, rows, keeps });
     }
     return worker.fetch(request, watched(env), ctx);
   },
