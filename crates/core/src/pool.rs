@@ -95,10 +95,13 @@ impl Pool {
         self.known.keys.iter().map(|key| &key.info)
     }
 
-    /// Whether this text is a key's.
+    /// Whether this is a key's text, be it behind a collection's name.
     #[must_use]
     pub fn is_key(&self, text: &str) -> bool {
-        KeyText::new(text).is_ok_and(|text| self.known.key_at.contains_key(&text.id()))
+        let is = |text: &str| {
+            KeyText::new(text).is_ok_and(|text| self.known.key_at.contains_key(&text.id()))
+        };
+        is(text) || text.split_once('/').is_some_and(|(_, name)| is(name))
     }
 
     /// How many projects there are, keys of unknown project counting as one each.

@@ -3,7 +3,7 @@
 use super::{Current, Done, Next, Relay, RequestId, Unshown};
 use crate::block::Reason;
 use crate::event::Change;
-use crate::facts::{Facts, Kinds, Repeat};
+use crate::facts::{Facts, Kind, Kinds, Repeat};
 use crate::pool::Carrier;
 use crate::refusal::Refusal;
 use crate::ring::Want;
@@ -141,11 +141,15 @@ impl Relay {
             .map(|request| std::mem::take(&mut request.unshown))
             .unwrap_or_default();
         for unshown in &unshown {
-            // One that is served on another surface is of a type that Google takes, if not here.
-            if !unshown.elsewhere {
-                self.no_credential(unshown, now);
-            } else if unshown.trial {
-                self.pool.retry_trial(&unshown.key, current.ring, now);
+            if unshown.elsewhere {
+                // It is of a type that Google takes, if not on this surface.
+                if unshown.trial {
+                    self.pool.retry_trial(&unshown.key, current.ring, now);
+                }
+            } else {
+                // One that was served lately is of a type that Google takes, if not for this model.
+                let only = facts.model.as_deref().filter(|_| unshown.proven);
+                self.no_credential(unshown, only.map(|model| (model, facts.kind)), now);
             }
         }
         // Another was refused what this one got: it was its own fault.
@@ -208,17 +212,19 @@ impl Relay {
             elsewhere,
             trial: current.pick.trial,
         });
-        // Where keys are taken, whoever is left may be served, however many were refused.
-        let votes: u32 = if facts.takes_keys() {
-            0
+        let proven = |unshown: &&Unshown| unshown.proven;
+        let is_believed = if facts.takes_keys() {
+            // Whoever is left may be served, but nobody is to be asked a hundred times.
+            request.unshown.iter().filter(proven).count() >= MOST_REFUSED
         } else {
-            let unshown = request.unshown.iter();
-            unshown.map(|unshown| 1 + u32::from(unshown.proven)).sum()
+            let votes = request.unshown.iter();
+            let votes: u32 = votes.map(|unshown| 1 + u32::from(unshown.proven)).sum();
+            votes >= METHOD_REFUSES
         };
-        if votes < METHOD_REFUSES && !can_repeat {
+        if !is_believed && !can_repeat {
             return Next::Deliver(Some("body-not-repeatable"));
         }
-        if votes < METHOD_REFUSES && self.another(id, now) {
+        if !is_believed && self.another(id, now) {
             return Next::Retry;
         }
         let all = self
@@ -232,17 +238,17 @@ impl Relay {
             return Next::Deliver(None);
         }
         for unshown in &all {
-            self.no_credential(unshown, now);
+            self.no_credential(unshown, None, now);
         }
         Next::Retry
     }
 
-    /// No way of showing this key is taken.
-    fn no_credential(&mut self, unshown: &Unshown, now: Time) {
+    /// No way of showing this key is taken, be it for `only` one model.
+    fn no_credential(&mut self, unshown: &Unshown, only: Option<(&str, Kind)>, now: Time) {
         let effect = Effect {
             whose: Whose::Key,
-            model: None,
-            kinds: Kinds::ALL,
+            model: only.map(|(model, _)| model.to_owned()),
+            kinds: only.map_or(Kinds::ALL, |(_, kind)| Kinds::only(kind)),
             reason: Reason::CredentialType,
             until: Until::TriedAgain,
             violation: None,
@@ -475,6 +481,9 @@ const SERVER_PAUSE: Duration = Duration::from_millis(500);
 
 /// Two keys that were served before, or four of which nothing is known, are believed that it is the method.
 const METHOD_REFUSES: u32 = 4;
+
+/// So many keys that were served before are believed on a method that takes keys.
+const MOST_REFUSED: usize = 16;
 
 /// "Resource has been exhausted": two projects, then twice more after the model's pause.
 const CAPACITY_TRIES: u32 = 4;

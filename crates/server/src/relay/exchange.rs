@@ -214,8 +214,10 @@ impl Exchange {
         let coding = coding::of(&self.method, parts.status, &parts.headers);
         if status >= 400 {
             let (body, whole) = read_error(coding, incoming).await;
-            if whole {
+            if whole && lease.question_gone {
                 lease.give_back();
+            } else {
+                lease.close();
             }
             let error = GoogleError::parse(&body);
             return (

@@ -154,7 +154,7 @@ async fn exchange(
     let length = body.size_hint().exact();
     let source = Source::new(body, kept, idle, &shared.budget);
     let mut ticket = Ticket::new(shared, record(shared, &found, client));
-    if head.version < Version::HTTP_11 {
+    if head.version < Version::HTTP_11 && head.method != Method::HEAD {
         ticket.ends_with(seat);
     }
     let body = if reading::is_json(&head.headers, &found) {

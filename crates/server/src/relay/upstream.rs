@@ -61,8 +61,7 @@ struct Connection {
 pub(crate) struct Lease {
     idle: Arc<Mutex<Idle>>,
     generation: u64,
-    /// Until it is given back.
-    connection: Option<Connection>,
+    connection: Connection,
     /// Whether all of the question was on its way when the answer began.
     pub(crate) question_gone: bool,
 }
@@ -109,7 +108,7 @@ impl Upstream {
                     let lease = Lease {
                         idle: Arc::clone(&self.idle),
                         generation,
-                        connection: Some(connection),
+                        connection,
                         question_gone: true,
                     };
                     return Ok((response, lease));
@@ -176,15 +175,17 @@ impl Connection {
 }
 
 impl Lease {
+    /// Nobody waits for more of the answer, nor is more of the question to be sent.
+    pub(crate) fn close(self) {
+        self.connection.task.abort();
+    }
+
     /// The answer was read to its end: the connection may be used again, unless something of the question is
     /// still to be sent.
-    pub(crate) fn give_back(mut self) {
+    pub(crate) fn give_back(self) {
         if !self.question_gone {
             return;
         }
-        let Some(connection) = self.connection.take() else {
-            return;
-        };
         let mut idle = lock(&self.idle);
         if idle.generation != self.generation {
             return;
@@ -193,7 +194,7 @@ impl Lease {
             idle.connections.pop_front();
         }
         let now = Instant::now();
-        idle.connections.push_back((now, connection));
+        idle.connections.push_back((now, self.connection));
         // The oldest at the front have waited too long.
         while idle
             .connections
@@ -201,17 +202,6 @@ impl Lease {
             .is_some_and(|(since, _)| now.duration_since(*since) >= IDLE)
         {
             idle.connections.pop_front();
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        // Hyper goes on sending a question though nobody waits for more of the answer.
-        if !self.question_gone
-            && let Some(connection) = &self.connection
-        {
-            connection.task.abort();
         }
     }
 }

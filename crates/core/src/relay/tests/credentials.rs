@@ -135,11 +135,58 @@ fn keys_that_go_bad_together_are_found_out_by_one_that_is_served() {
             refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED")
         }
     });
+    let attempts: u32 = (0..12).map(|_| world.ask(generate("m")).attempts()).sum();
+    assert_eq!(attempts, 12 + 4 * 2, "each is refused once, both ways");
+    world.now = world.now + Duration::from_secs(15 * 60);
     for _ in 0..12 {
-        world.ask(generate("m")).key();
+        world.ask(generate("n")).key();
     }
     let out = world.relay.census(world.now).out;
-    assert_eq!(out[&Reason::CredentialType], 4);
+    assert_eq!(out[&Reason::CredentialType], 4, "none was served meanwhile");
+}
+
+#[test]
+fn a_model_that_takes_one_type_of_key_puts_the_others_out_for_itself_alone() {
+    let names = ["a.1", "b.1", "c.1", "d.1"];
+    let mut world = World::new(&names, Settings::default());
+    world.google(|attempt, facts, _| {
+        if facts.model.as_deref() == Some("m") || &*attempt.key.label == "d.1" {
+            Outcome::Served
+        } else {
+            refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED")
+        }
+    });
+    for _ in &names {
+        world.ask(generate("m")).key();
+    }
+    for _ in 0..3 {
+        assert_eq!(world.ask(generate("new")).key(), "d.1");
+    }
+    world.attempts.clear();
+    for _ in &names {
+        assert_eq!(world.ask(generate("m")).attempts(), 1);
+    }
+    world.attempts.sort();
+    assert_eq!(world.attempts, names);
+}
+
+#[test]
+fn what_all_keys_are_refused_is_not_asked_of_all_of_them() {
+    let names: Vec<String> = (0..50).map(|at| format!("{at}.1")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = World::new(&names, Settings::default());
+    for _ in &names {
+        world.ask(generate("m")).key();
+    }
+    world.google(|_, _, _| refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"));
+    assert_eq!(
+        world.ask(generate("m")),
+        End::Delivered {
+            status: 401,
+            attempts: 32,
+            why: None
+        }
+    );
 }
 
 #[test]

@@ -6,6 +6,8 @@ use super::stand::{Native, bare_keys, soon};
 use bytes::Bytes;
 use http::Method;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -196,4 +198,26 @@ async fn a_connection_whose_question_went_out_whole_is_used_again_however_large_
         peer.answer("200 OK", GOOD).await;
         soon(asking).await.unwrap().is(200);
     }
+}
+
+/// Not the usual order, but nobody's fault.
+#[tokio::test]
+async fn a_good_answer_that_comes_first_lets_the_question_go_on() {
+    let upstream = Scripted::start().await;
+    let limits = [("WORKERS", "1"), ("REPLAY_LIMIT", "64KB")];
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &limits);
+    let mut client = TcpStream::connect(relay.running.bound[0]).await.unwrap();
+    let begun = "POST /upload/v1beta/files HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/octet-stream\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+    client.write_all(begun.as_bytes()).await.unwrap();
+    let mut google = upstream.accept().await;
+    google.head().await;
+    assert_eq!(google.chunk().await, b"first");
+    google.answer("200 OK", GOOD).await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(GOOD.as_bytes()) {
+        answer.push(soon(client.read_u8()).await.unwrap());
+    }
+    client.write_all(b"6\r\nsecond\r\n0\r\n\r\n").await.unwrap();
+    assert_eq!(google.chunk().await, b"second");
+    assert_eq!(google.chunk().await, b"");
 }
