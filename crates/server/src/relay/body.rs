@@ -177,6 +177,11 @@ impl Source {
         }
     }
 
+    /// Whether no attempt was made with it.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.lock().attempts == 0
+    }
+
     /// Whether the last attempt was given all of it.
     pub(crate) fn is_given(&self) -> bool {
         self.lock().given

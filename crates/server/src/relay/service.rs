@@ -212,7 +212,7 @@ async fn exchange(
     };
     if let Some(rest) = rest
         && response.status().as_u16() >= 400
-        && !(asks_first && rest.total() == 0)
+        && !(asks_first && rest.is_untouched())
     {
         rest.let_by().await;
     }

@@ -269,5 +269,26 @@ async fn who_asks_first_is_not_invited_to_send_what_no_key_can_take() {
     assert!(answer[..read].starts_with(b"HTTP/1.1 503 "));
 }
 
+#[tokio::test]
+async fn who_asked_first_and_was_invited_is_heard_out() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+    let mut client = TcpStream::connect(relay.running.bound[0]).await.unwrap();
+    let head = "POST /upload/v1beta/files HTTP/1.1\r\nhost: 127.0.0.1\r\nexpect: 100-continue\r\ncontent-type: application/octet-stream\r\ncontent-length: 5\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut google = upstream.accept().await;
+    google.head().await;
+    let mut answer = vec![0; 25];
+    soon(client.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    google.answer("400 Bad Request", "{}").await;
+    let early = tokio::time::timeout(Duration::from_millis(200), client.read_u8()).await;
+    assert!(early.is_err(), "{early:?}");
+    client.write_all(b"hello").await.unwrap();
+    let mut answer = vec![0; 12];
+    soon(client.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 400");
+}
+
 /// What the system keeps on its way is less.
 const PIECES: usize = 512;
