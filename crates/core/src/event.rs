@@ -50,7 +50,7 @@ pub enum Change {
     Blocked(Subject, Block),
     /// A block about the same model, kinds and reason no longer holds.
     Cleared(Subject, Block),
-    /// On this surface the key is shown this way.
+    /// On this surface the key was served, shown this way. Said again every few minutes while that is so.
     CarrierLearned(KeyId, Surface, Carrier),
     /// Google counts the first model's quota under the second's name.
     ModelNamed(Arc<str>, Arc<str>),

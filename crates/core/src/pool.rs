@@ -313,21 +313,23 @@ impl Pool {
             .map_or(usual, |(_, carrier)| carrier)
     }
 
-    /// A key was served on this surface. Gives the carrier that it is known to take there.
-    pub(crate) fn prove(&mut self, key: KeyId, surface: Surface, now: Time) -> Carrier {
-        let usual = Carrier::of(surface)[0];
+    /// A key was served on this surface, shown this way. Says whether others are to be told.
+    pub(crate) fn prove(
+        &mut self,
+        key: KeyId,
+        surface: Surface,
+        carrier: Carrier,
+        now: Time,
+    ) -> bool {
         let at = self.known.key_at.get(&key).copied();
         let Some(key) = at.and_then(|at| self.known.keys.get_mut(at)) else {
-            return usual;
+            return false;
         };
         if let Some(served) = key.served.get_mut(surface.index()) {
             *served = now;
         }
-        key.carriers
-            .get(surface.index())
-            .copied()
-            .flatten()
-            .map_or(usual, |(_, carrier)| carrier)
+        let told = key.carriers.get(surface.index()).copied().flatten();
+        told.is_none_or(|(stamp, known)| known != carrier || now.since(stamp.at) >= TOLD_AGAIN)
     }
 
     /// Whether this key was served lately: on this surface, and on any other.
@@ -403,6 +405,9 @@ const TRIAL: Duration = Duration::from_secs(600);
 /// Whether a key is of a type that is taken at all is known from what it was served within this time: as long as
 /// until the first trial of one that is out.
 const LATELY: Duration = Duration::from_secs(15 * 60);
+
+/// Others hear in time that it still is.
+const TOLD_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// A trial that proved nothing is due again after this.
 const UNPROVEN: Duration = Duration::from_secs(60);

@@ -260,6 +260,9 @@ impl Known {
         let Some(key) = self.key_at.get(&key).and_then(|at| self.keys.get_mut(*at)) else {
             return;
         };
+        if let Some(served) = key.served.get_mut(surface.index()) {
+            *served = stamp.at.max(*served);
+        }
         if let Some(slot) = key.carriers.get_mut(surface.index())
             && slot.is_none_or(|(known, _)| known < stamp)
         {

@@ -124,12 +124,9 @@ impl Relay {
         }
         self.storms
             .served(facts.model.as_deref(), facts.kind, facts.client);
-        let learned = self.pool.prove(current.key.id, facts.surface, now);
-        if current.carrier != learned {
-            self.emit(
-                Change::CarrierLearned(current.key.id, facts.surface, current.carrier),
-                now,
-            );
+        let (key, surface, carrier) = (current.key.id, facts.surface, current.carrier);
+        if self.pool.prove(key, surface, carrier, now) {
+            self.emit(Change::CarrierLearned(key, surface, carrier), now);
         }
         if current.pick.trial {
             for change in self.pool.cleared_by_trial(&current.key, current.ring) {

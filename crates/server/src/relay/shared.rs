@@ -210,7 +210,7 @@ impl Shared {
             }
             Change::CarrierLearned(key, surface, carrier) => {
                 let (what, label) = name(&Subject::Key(*key));
-                tracing::info!(%what, %label, surface = surface.name(), ?carrier, "learned how the key is to be shown");
+                tracing::debug!(%what, %label, surface = surface.name(), ?carrier, "served, shown this way");
             }
             Change::ModelNamed(asked, named) => {
                 tracing::info!(%asked, %named, "Google counts a model under another name")

@@ -144,19 +144,7 @@ impl Engine {
                     ),
                 }
             }
-            Change::CarrierLearned(key, surface, _) => {
-                let label = keys
-                    .find(|one| one.id == *key)
-                    .map_or("?", |key| &*key.label);
-                (
-                    Level::Info,
-                    format!(
-                        "learned how key {label} is to be shown surface={}",
-                        surface.name()
-                    ),
-                )
-            }
-            Change::ModelNamed(..) => (Level::Info, String::new()),
+            Change::CarrierLearned(..) | Change::ModelNamed(..) => (Level::Info, String::new()),
         }
     }
 }

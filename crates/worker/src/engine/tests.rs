@@ -107,11 +107,21 @@ fn a_small_answer_is_read_whole_and_passed_on_as_it_is() {
         lines.contains("tokens=7") && lines.contains("verdicts=served") && lines.contains("ms=50"),
         "{lines}"
     );
-    assert_eq!(
-        stand.engine.waiting(),
-        0,
-        "a served request has nothing to report"
-    );
+}
+
+#[test]
+fn that_a_key_is_served_is_told_once_in_a_while() {
+    let mut stand = Stand::new("");
+    let mut told = 0;
+    for _ in 0..12 {
+        let (handle, _) = stand.sent(PATH);
+        let length = "content-length:20\n";
+        stand.engine.answered(handle, 200, length, SOON);
+        stand.engine.whole(handle, b"{}".to_vec(), SOON);
+        // It goes with the next request's question.
+        told += stand.engine.waiting();
+    }
+    assert_eq!(told, 3, "of each key once");
 }
 
 #[test]

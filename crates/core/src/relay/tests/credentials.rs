@@ -34,11 +34,11 @@ fn a_key_that_is_for_another_client_is_not_out() {
             Outcome::Served
         }
     });
-    let version = world.relay.pool().version();
+    let before = world.relay.census(world.now);
     for _ in 0..4 {
         assert_eq!(world.ask(generate("m")).key(), "b.1");
     }
-    assert_eq!(world.relay.pool().version(), version);
+    assert_eq!(world.relay.census(world.now), before);
     world.google(|_, _, _| refused(403, blocked));
     assert_eq!(
         world.ask(generate("m")),
@@ -217,6 +217,40 @@ fn a_surface_that_takes_no_keys_puts_none_out_on_the_others() {
             End::Served { attempts: 1, .. }
         ));
     }
+}
+
+/// What one relay was served counts for another that shares its events.
+#[test]
+fn who_is_told_where_keys_are_served_puts_none_out_for_another_surface() {
+    let names = ["a.1", "b.1"];
+    let mut first = World::new(&names, Settings::default());
+    for _ in 0..20 {
+        for _ in &names {
+            first.ask(generate("m"));
+        }
+        first.now = first.now + Duration::from_secs(60);
+    }
+    let mut second = World::new(&names, Settings::default());
+    second.now = first.now;
+    let events = first.relay.take_events();
+    assert_eq!(events.len(), 2 * 4, "every five minutes");
+    for event in &events {
+        second.relay.apply(event, second.now);
+    }
+    second.google(|attempt, facts, _| {
+        if facts.surface == Surface::Gemini || &*attempt.key.label == "b.1" {
+            Outcome::Served
+        } else {
+            refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED")
+        }
+    });
+    let before = second.relay.census(second.now);
+    let chat = Facts {
+        surface: Surface::OpenAi,
+        ..generate("m")
+    };
+    assert_eq!(second.ask(chat).key(), "b.1");
+    assert_eq!(second.relay.census(second.now), before);
 }
 
 #[test]
