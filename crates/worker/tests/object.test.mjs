@@ -123,7 +123,8 @@ test("an alarm that cannot be set is set by the next request", () =>
     // Some seconds later; that an alarm rang is not yet that it has written.
     await until(async () => (await one.look("rows")).rows.length > 0);
     const { rows, lines } = await one.look("rows");
-    assert.deepEqual(rows.map(({ id }) => id), ["turns"]);
+    const ids = rows.map(({ id }) => id).filter((id) => !id.endsWith(" gemini"));
+    assert.deepEqual(ids, ["turns"], "beside where keys were served");
     assert.ok(lines.some((line) => line.includes("no alarm can be set")));
   }));
 
@@ -138,6 +139,7 @@ test("rows that cannot be written are written the next time", () =>
     assert.ok(lines.some((line) => line.includes("cannot be written down")));
     await one.look("save");
     const { rows } = await one.look("rows");
-    assert.equal(rows.length, 2, JSON.stringify(rows));
+    const learned = rows.filter(({ id }) => !id.endsWith(" gemini"));
+    assert.equal(learned.length, 2, JSON.stringify(rows));
     assert.ok(rows.some(({ text }) => text.includes("minute") || text.length > 40), JSON.stringify(rows));
   }));
