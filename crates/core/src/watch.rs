@@ -565,6 +565,7 @@ mod tests {
         assert!(watch(&format!("{called}\r\n\r\n{error}")).failed());
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     proptest::proptest! {
         #[test]
         fn the_place_is_the_same_in_whatever_pieces(text in "[\\[\\]{}\"\\\\a\n\r]{0,60}") {
