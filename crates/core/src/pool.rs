@@ -7,6 +7,7 @@
 
 mod info;
 mod known;
+mod said;
 mod snapshot;
 
 pub use info::KeyInfo;
@@ -15,7 +16,7 @@ pub(crate) use known::Known;
 use crate::block::{Block, Reason, next_trial};
 use crate::event::{Change, Event, Subject};
 use crate::facts::{Kind, Surface};
-use crate::key::{KeyId, KeySpec, KeyText};
+use crate::key::{KeyId, KeySpec};
 use crate::ring::{Pick, Ring, RingId, Rings, Want};
 use crate::settings::Strategy;
 use crate::time::Time;
@@ -93,15 +94,6 @@ impl Pool {
     /// Every key, in the order given.
     pub fn keys(&self) -> impl Iterator<Item = &Arc<KeyInfo>> {
         self.known.keys.iter().map(|key| &key.info)
-    }
-
-    /// Whether this is a key's text, be it behind a collection's name.
-    #[must_use]
-    pub fn is_key(&self, text: &str) -> bool {
-        let is = |text: &str| {
-            KeyText::new(text).is_ok_and(|text| self.known.key_at.contains_key(&text.id()))
-        };
-        is(text) || text.split_once('/').is_some_and(|(_, name)| is(name))
     }
 
     /// How many projects there are, keys of unknown project counting as one each.

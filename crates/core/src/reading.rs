@@ -6,7 +6,6 @@ use crate::scan::Found;
 use crate::time::Time;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,33 +107,12 @@ pub const fn must_end(facts: &Facts, found: &Recognised) -> bool {
     facts.streams && !found.partial && matches!(facts.surface, Surface::Gemini | Surface::OpenAi)
 }
 
-/// As much of a model's name as a line of the log has room for: the client chose it.
-#[must_use]
-pub fn model_for_log(name: &str) -> Cow<'_, str> {
-    let end = (name.len() > MAX_MODEL).then(|| name.char_indices().nth(MAX_MODEL));
-    match end.flatten().and_then(|(at, _)| name.get(..at)) {
-        Some(beginning) => Cow::Owned(format!("{beginning}…")),
-        None => Cow::Borrowed(name),
-    }
-}
-
-/// Letters; Google's longest name has a third.
-const MAX_MODEL: usize = 128;
-
 /// How long the client waits in all.
 pub const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_models_name_takes_no_more_than_its_room_in_the_log() {
-        assert_eq!(model_for_log("gemini-flash"), "gemini-flash");
-        let exact = "é".repeat(MAX_MODEL);
-        assert_eq!(model_for_log(&exact), exact);
-        assert_eq!(model_for_log(&"é".repeat(4000)), format!("{exact}…"));
-    }
 
     #[test]
     fn what_is_left_of_a_clients_time_is_passed_on_and_an_unreasonable_value_as_it_came() {

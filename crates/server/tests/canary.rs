@@ -52,12 +52,25 @@ fn traffic(relay: &Process, google: &Emulator) {
     let (unary, body) = generate("hello");
     let (stream, _) = events("hello");
     // Somebody mixed them up, and is told his own words.
-    let named = format!("POST /v1beta/models/{}:generateContent", KEYS[0]);
-    assert!(
-        ask(&relay.address, &named, &[&token], &body)
-            .rest()
-            .starts_with("HTTP/1.1 404")
-    );
+    for name in [
+        KEYS[0].to_owned(),
+        format!("gemini-{}-latest", KEYS[1]),
+        KEYS[2].replace('k', "%6b"),
+    ] {
+        let named = format!("POST /v1beta/models/{name}:generateContent");
+        let answer = ask(&relay.address, &named, &[&token], &body).rest();
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    }
+    for name in [KEYS[3].to_owned(), KEYS[0].replace('k', r"\u006b")] {
+        let named = format!(r#"{{"model":"{name}","messages":[]}}"#);
+        ask(
+            &relay.address,
+            "POST /v1/chat/completions",
+            &[&token],
+            &named,
+        )
+        .rest();
+    }
     let chat = r#"{"model":"gemini-2.5-flash","messages":[{"role":"user","content":"hello"}]}"#;
     for _ in 0..KEYS.len() {
         assert!(good(&unary, &body).starts_with("HTTP/1.1 200"));

@@ -326,8 +326,11 @@ impl Engine {
                 .ok()
                 .and_then(|at| self.config.tokens.get(at))
                 .map_or("-", |(name, _)| name);
+            let record = &exchange.record;
+            let model = record.model.as_deref().unwrap_or("-");
+            let model = self.relay.pool().said_model(model);
             self.lines
-                .push(exchange.record.line(self.config.json_log, client, now));
+                .push(record.line(self.config.json_log, client, &model, now));
         }
     }
 

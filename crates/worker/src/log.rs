@@ -3,7 +3,7 @@
 use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::verdict::Meaning;
 use gemini_relay_core::watch::Usage;
-use gemini_relay_core::{ClientId, Kind, Surface, Time, reading};
+use gemini_relay_core::{ClientId, Kind, Surface, Time};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -41,14 +41,14 @@ pub(crate) enum Ending {
 }
 
 impl Record {
-    pub(crate) fn line(&self, json: bool, client: &str, now: Time) -> String {
+    /// `model` is its name as it may be said.
+    pub(crate) fn line(&self, json: bool, client: &str, model: &str, now: Time) -> String {
         let mut line = Line::new(Level::Info, "request", json, now);
         line.text("id", &self.id);
         line.text("client", client);
         line.text("surface", self.surface.name());
         line.text("kind", self.kind.name());
-        let model = self.model.as_deref().unwrap_or("-");
-        line.text("model", &reading::model_for_log(model));
+        line.text("model", model);
         line.text("key", self.key.as_ref().map_or("-", |key| &key.label));
         line.number("attempts", self.attempts.into());
         let verdicts: Vec<&str> = self.verdicts.iter().map(|one| one.name()).collect();
@@ -177,7 +177,7 @@ mod tests {
             client: ClientId::ANONYMOUS,
             surface: Surface::Gemini,
             kind: Kind::Generate,
-            model: Some("two\nlines".into()),
+            model: None,
             key: None,
             attempts: 2,
             verdicts: vec![Meaning::Quota, Meaning::Served],
@@ -196,11 +196,12 @@ mod tests {
     fn a_line_is_one_line_whatever_a_client_calls_its_model() {
         let now = Time::from_millis(1_795_348_800_012);
         assert_eq!(
-            record().line(false, "-", now),
+            record().line(false, "-", "two\nlines", now),
             "2026-11-22T12:00:00.012Z  INFO request id=0000ab120000001f client=- surface=gemini kind=generate \
              model=\"two\\nlines\" key=- attempts=2 verdicts=quota,served status=200 received=7 sent=5 ms=12 ending=cut"
         );
-        let json: serde_json::Value = serde_json::from_str(&record().line(true, "-", now)).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&record().line(true, "-", "two\nlines", now)).unwrap();
         assert_eq!(
             (&json["model"], &json["ms"]),
             (&"two\nlines".into(), &12.into())

@@ -24,6 +24,8 @@ pub(crate) struct Known {
     pub(crate) projects: Vec<Project>,
     pub(crate) groups: Vec<Group>,
     pub(super) key_at: Map<KeyId, usize>,
+    /// How many bytes the keys' texts have: each number once, the smallest first.
+    pub(super) lengths: BTreeSet<usize>,
     pub(super) project_at: Map<ProjectId, usize>,
     pub(super) named: Map<Arc<str>, (Stamp, Arc<str>)>,
     /// Counts the lists of keys: a place in one means nothing in the next.
@@ -119,6 +121,7 @@ impl Known {
                 group.weight = group.weight.max(spec.weight);
             }
             known.key_at.insert(id, known.keys.len());
+            known.lengths.insert(spec.text.expose().len());
             let old = before.and_then(|before| before.keys.get(*before.key_at.get(&id)?));
             known.keys.push(Key {
                 info: Arc::new(KeyInfo::new(id, spec, label, project_id)),

@@ -18,10 +18,11 @@ impl Relay {
         let Some(request) = self.get_mut(id) else {
             return Refusal::Stopping;
         };
-        let model = request.facts.model.as_deref().map(str::to_owned);
+        let (attempts, model) = (request.attempts, request.facts.model.clone());
+        let model = self.said_model(model.as_deref());
         if untried {
             return Refusal::Attempts {
-                made: request.attempts,
+                made: attempts,
                 back: now + Duration::from_secs(1),
             };
         }
@@ -78,11 +79,9 @@ impl Relay {
     pub(super) fn unrepeatable(&mut self, id: RequestId, ring: RingId, now: Time) -> Refusal {
         if self.another(id, now) {
             let (model, last) = self.get_mut(id).map_or((None, None), |request| {
-                (
-                    request.facts.model.as_deref().map(str::to_owned),
-                    request.last_violation.clone(),
-                )
+                (request.facts.model.clone(), request.last_violation.clone())
             });
+            let model = self.said_model(model.as_deref());
             let violation = last.and_then(|(violation, _)| violation).map(|violation| {
                 Arc::new(Violation {
                     // Not the day: a client that reads it would give up though the next try is served.
@@ -98,6 +97,10 @@ impl Relay {
             };
         }
         self.dry(id, ring, now)
+    }
+
+    fn said_model(&self, name: Option<&str>) -> Option<String> {
+        name.map(|name| self.pool.said_model(name).into_owned())
     }
 
     pub(super) fn counts(&self, now: Time) -> String {

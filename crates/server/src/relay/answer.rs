@@ -74,8 +74,10 @@ impl Drop for Ticket {
             self.record.ending = Ending::Stopped;
         }
         let now = self.shared.clock.now();
-        if let Some(id) = self.id.take() {
-            self.shared.policy(|policy| {
+        let id = self.id.take();
+        let model = self.record.model.as_deref().unwrap_or("-");
+        let model = self.shared.policy(|policy| {
+            if let Some(id) = id {
                 if !policy.sleepers.is_empty() {
                     policy.sleepers.remove(&id);
                 }
@@ -84,9 +86,10 @@ impl Drop for Ticket {
                 } else {
                     policy.relay.finish(id)
                 }
-            });
-        }
-        self.record.write(&self.shared, now);
+            }
+            policy.relay.pool().said_model(model)
+        });
+        self.record.write(&self.shared, &model, now);
         self.shared.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -5,7 +5,7 @@ use crate::logging;
 use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::verdict::Meaning;
 use gemini_relay_core::watch::Usage;
-use gemini_relay_core::{ClientId, Kind, Surface, Time, reading};
+use gemini_relay_core::{ClientId, Kind, Surface, Time};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,8 +46,8 @@ pub(crate) enum Ending {
 }
 
 impl Record {
-    /// Counts it and writes the line.
-    pub(crate) fn write(&self, shared: &Shared, now: Time) {
+    /// Counts it and writes the line, with the model's name as it may be said.
+    pub(crate) fn write(&self, shared: &Shared, model: &str, now: Time) {
         let whole = self.started.elapsed();
         let first_byte = self.first_byte.map(|at| at.duration_since(self.started));
         let metrics = &shared.metrics;
@@ -67,11 +67,7 @@ impl Record {
             fields.text("client", client.map_or("-", |name| name));
             fields.word("surface", self.surface.name());
             fields.word("kind", self.kind.name());
-            let model = self.model.as_deref().unwrap_or("-");
-            // No model of Google's is called like a key.
-            let is_key = self.status >= 400 && shared.policy(|p| p.relay.pool().is_key(model));
-            let model = if is_key { "[key]" } else { model };
-            fields.text("model", &reading::model_for_log(model));
+            fields.text("model", model);
             fields.text("key", self.key.as_ref().map_or("-", |key| &key.label));
             fields.number("attempts", self.attempts.into());
             fields.words("verdicts", self.verdicts.iter().map(|one| one.name()));

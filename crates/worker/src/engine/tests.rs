@@ -81,6 +81,19 @@ fn answer(said: Said) -> (StatusCode, HeaderMap, Body) {
 const QUOTA: &str = r#"{"error":{"code":429,"message":"You exceeded your current quota.\nPlease retry in 60s.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaId":"GenerateRequestsPerMinutePerProjectPerModel-FreeTier"}]},{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"60s"}]}}"#;
 
 #[test]
+fn a_key_for_a_models_name_is_not_in_the_log() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent("/v1beta/models/made-up-key-1:countTokens");
+    stand
+        .engine
+        .answered(handle, 200, "content-length:2\n", NOW);
+    answer(stand.engine.whole(handle, b"{}".to_vec(), SOON));
+    let lines = stand.lines();
+    assert!(lines.contains("status=200"), "{lines}");
+    assert!(!lines.contains("made-up-key"), "{lines}");
+}
+
+#[test]
 fn a_small_answer_is_read_whole_and_passed_on_as_it_is() {
     let mut stand = Stand::new("");
     let (handle, said) = stand.sent(PATH);
