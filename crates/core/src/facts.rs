@@ -181,16 +181,3 @@ pub struct Facts {
     /// When the client stops listening (`X-Server-Timeout`).
     pub deadline: Option<Time>,
 }
-
-impl Facts {
-    /// Whether Google is known to take API keys for what is asked. Some methods want OAuth, tuned models
-    /// among them, and of an unknown one nobody knows.
-    #[must_use]
-    pub fn takes_keys(&self) -> bool {
-        self.kind != Kind::Other
-            && !self
-                .model
-                .as_deref()
-                .is_some_and(|model| model.starts_with("tunedModels/"))
-    }
-}

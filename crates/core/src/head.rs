@@ -37,7 +37,8 @@ pub fn look(start: &[u8], ended: bool) -> Head {
     }
     rest = rest.strip_prefix(b"[").unwrap_or(rest).trim_ascii_start();
     let Some(object) = rest.strip_prefix(b"{") else {
-        return if rest.is_empty() {
+        // An array that ends before anything was in it is no answer.
+        return if rest.is_empty() || rest.starts_with(b"]") {
             undecided
         } else {
             Head::Fine
@@ -97,6 +98,14 @@ mod tests {
     }
 
     #[test]
+    fn an_array_without_anything_in_it_is_held_to_its_end() {
+        for body in ["[", "[ ]", "[]\n"] {
+            assert_eq!(look(body.as_bytes(), false), Head::Undecided, "{body}");
+            assert_eq!(look(body.as_bytes(), true), Head::Fine, "{body}");
+        }
+    }
+
+    #[test]
     fn a_good_beginning_is_passed_on_at_its_first_name() {
         for body in [
             "data: {\"candidates\": [",
@@ -104,7 +113,6 @@ mod tests {
             "{\"error_free\"",
             "event: interaction.start\n",
             "plain",
-            "[]",
         ] {
             assert_eq!(look(body.as_bytes(), false), Head::Fine, "{body}");
         }

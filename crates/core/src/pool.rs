@@ -105,6 +105,18 @@ impl Pool {
     /// How many keys are usable for something, and how many are out for everything, by reason.
     #[must_use]
     pub fn census(&self, now: Time) -> Census {
+        self.census_where(now, |block| block.model.is_none())
+    }
+
+    /// The same for what this ring is about.
+    pub(crate) fn census_of(&self, ring: RingId, now: Time) -> Census {
+        let ring = self.rings.get(ring);
+        self.census_where(now, |block| {
+            ring.is_some_and(|ring| block.covers(ring.about()))
+        })
+    }
+
+    fn census_where(&self, now: Time, concerns: impl Fn(&Block) -> bool) -> Census {
         let mut census = Census::default();
         for key in &self.known.keys {
             let project = self
@@ -112,9 +124,10 @@ impl Pool {
                 .projects
                 .get(key.project)
                 .map_or(&[][..], |project| &project.blocks);
-            let out = key.blocks.iter().chain(project).find(|known| {
-                !known.cleared && known.block.model.is_none() && known.block.until > now
-            });
+            let out =
+                key.blocks.iter().chain(project).find(|known| {
+                    !known.cleared && known.block.until > now && concerns(&known.block)
+                });
             match out {
                 _ if !key.enabled => census.disabled += 1,
                 Some(known) => *census.out.entry(known.block.reason).or_default() += 1,
@@ -160,6 +173,7 @@ impl Pool {
         let mut block = Block {
             model: effect.model.as_deref().map(Arc::from),
             kinds: effect.kinds,
+            surface: effect.surface,
             reason: effect.reason,
             since: now,
             until: now,
@@ -180,7 +194,7 @@ impl Pool {
                     .map_or(0, |n| n.saturating_add(u8::from(trial)));
                 block.strikes = Some(strikes);
                 block.since = before.map_or(now, |before| before.since);
-                block.until = now + next_trial(strikes);
+                block.until = now + next_trial(effect.reason, strikes);
             }
         }
         Change::Blocked(subject, block)
@@ -196,7 +210,7 @@ impl Pool {
             for known in self.known.blocks(subject) {
                 if !known.cleared
                     && known.block.strikes.is_some()
-                    && known.block.covers(ring.names(), ring.kind())
+                    && known.block.covers(ring.about())
                 {
                     changes.push(Change::Cleared(subject, known.block.clone()));
                 }
@@ -211,9 +225,16 @@ impl Pool {
         self.refresh_key(key.id, now);
     }
 
-    /// The ring for a model and kind, made if it is not there.
-    pub(crate) fn ring(&mut self, model: Option<&Arc<str>>, kind: Kind, now: Time) -> RingId {
-        self.rings.find(&self.known, model, kind, now)
+    /// The ring for such requests, made if it is not there.
+    pub(crate) fn ring(
+        &mut self,
+        model: Option<&Arc<str>>,
+        kind: Kind,
+        surface: Surface,
+        now: Time,
+    ) -> RingId {
+        self.rings
+            .find(&self.known, (model.cloned(), kind, surface), now)
     }
 
     pub(crate) fn ring_mut(&mut self, id: RingId) -> Option<&mut Ring> {
@@ -305,42 +326,14 @@ impl Pool {
             .map_or(usual, |(_, carrier)| carrier)
     }
 
-    /// A key was served on this surface, shown this way. Says whether others are to be told.
-    pub(crate) fn prove(
-        &mut self,
-        key: KeyId,
-        surface: Surface,
-        carrier: Carrier,
-        now: Time,
-    ) -> bool {
-        let at = self.known.key_at.get(&key).copied();
-        let Some(key) = at.and_then(|at| self.known.keys.get_mut(at)) else {
-            return false;
-        };
-        if let Some(served) = key.served.get_mut(surface.index()) {
-            *served = now;
-        }
-        let told = key.carriers.get(surface.index()).copied().flatten();
-        told.is_none_or(|(stamp, known)| known != carrier || now.since(stamp.at) >= TOLD_AGAIN)
-    }
-
-    /// Whether this key was served lately: on this surface, and on any other.
-    pub(crate) fn was_served(&self, key: KeyId, surface: Surface, now: Time) -> (bool, bool) {
+    /// Whether it is news that this key is taken on this surface when it is shown this way.
+    pub(crate) fn is_news(&self, key: KeyId, surface: Surface, carrier: Carrier) -> bool {
         let at = self.known.key_at.get(&key);
-        let Some(key) = at.and_then(|at| self.known.keys.get(*at)) else {
-            return (false, false);
-        };
-        let mut lately = (false, false);
-        for (at, served) in key.served.iter().enumerate() {
-            if *served > Time::ZERO && now.since(*served) < LATELY {
-                if at == surface.index() {
-                    lately.0 = true;
-                } else {
-                    lately.1 = true;
-                }
-            }
-        }
-        lately
+        let key = at.and_then(|at| self.known.keys.get(*at));
+        key.is_some_and(|key| {
+            let told = key.carriers.get(surface.index()).copied().flatten();
+            told.map(|(_, told)| told) != Some(carrier)
+        })
     }
 
     /// Who comes back first in this ring, when, and what stands against it.
@@ -365,7 +358,7 @@ impl Pool {
             for known in self.known.blocks_mut(subject).into_iter().flatten() {
                 if !known.cleared
                     && known.block.strikes.is_some()
-                    && known.block.covers(ring.names(), ring.kind())
+                    && known.block.covers(ring.about())
                 {
                     known.block.until = until;
                 }
@@ -393,13 +386,6 @@ pub struct Census {
 
 /// As long as an attempt may take to answer: the default first-byte limit.
 const TRIAL: Duration = Duration::from_secs(600);
-
-/// Whether a key is of a type that is taken at all is known from what it was served within this time: as long as
-/// until the first trial of one that is out.
-const LATELY: Duration = Duration::from_secs(15 * 60);
-
-/// Others hear in time that it still is.
-const TOLD_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// A trial that proved nothing is due again after this.
 const UNPROVEN: Duration = Duration::from_secs(60);

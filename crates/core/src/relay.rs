@@ -146,13 +146,10 @@ struct Request {
     plan: Vec<KeyId>,
 }
 
+/// A key that no way of showing it got past Google, in this request.
 #[derive(Debug)]
 struct Unshown {
     key: Arc<KeyInfo>,
-    /// Whether it was served lately, on this surface or another.
-    proven: bool,
-    /// On another.
-    elsewhere: bool,
     trial: bool,
 }
 
@@ -323,7 +320,7 @@ impl Relay {
             return Step::Send(step);
         }
         let (model, kind) = (request.facts.model.clone(), request.facts.kind);
-        let client = request.facts.client;
+        let (client, surface) = (request.facts.client, request.facts.surface);
         if let Some((until, ban)) = self.storms.until(model.as_deref(), kind, client, now) {
             if until > patience {
                 return Step::Refuse(if ban {
@@ -335,7 +332,7 @@ impl Relay {
             let until = until + self.jitter(STORM_JITTER);
             return self.wait_until(id, until);
         }
-        let ring = self.pool.ring(model.as_ref(), kind, now);
+        let ring = self.pool.ring(model.as_ref(), kind, surface, now);
         self.choose(id, ring, now)
     }
 

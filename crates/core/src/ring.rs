@@ -6,8 +6,8 @@
 //! Rings are bounded in number, since clients choose the names of models: the one used longest ago,
 //! with nobody in it, makes place.
 
-use crate::block::Block;
-use crate::facts::Kind;
+use crate::block::{About, Block};
+use crate::facts::{Kind, Surface};
 use crate::map::Map;
 use crate::pool::Known;
 use crate::relay::RequestId;
@@ -48,10 +48,7 @@ pub(crate) struct Pick {
 
 #[derive(Debug)]
 pub(crate) struct Ring {
-    model: Option<Arc<str>>,
-    /// The model under which Google counts it, where that is another.
-    counted: Option<Arc<str>>,
-    kind: Kind,
+    name: Name,
     groups: Rotation,
     /// For groups with more than one key, made when first chosen.
     keys: Map<u32, Rotation>,
@@ -62,43 +59,73 @@ pub(crate) struct Ring {
     pub(crate) waiting: BTreeSet<(Time, RequestId)>,
     /// Not before then is the next of them let go.
     pub(crate) next_release: Time,
+    /// When anybody was served last.
+    pub(crate) served: Option<Time>,
+    /// All were refused this with 401, though they were served shortly before: until when that is believed.
+    pub(crate) keyless: Option<Time>,
     used: u64,
 }
 
+/// What a ring is about.
+#[derive(Debug)]
+struct Name {
+    model: Option<Arc<str>>,
+    /// The model under which Google counts it, where that is another.
+    counted: Option<Arc<str>>,
+    kind: Kind,
+    surface: Surface,
+}
+
+impl Name {
+    fn about(&self) -> About<'_> {
+        About {
+            models: [self.model.as_deref(), self.counted.as_deref()],
+            kind: self.kind,
+            surface: self.surface,
+        }
+    }
+
+    fn asked(&self) -> Asked {
+        (self.model.clone(), self.kind, self.surface)
+    }
+}
+
+/// By what a ring is found.
+type Asked = (Option<Arc<str>>, Kind, Surface);
+
 impl Ring {
-    fn new(
-        known: &Known,
-        strategy: Strategy,
-        model: Option<&Arc<str>>,
-        kind: Kind,
-        now: Time,
-    ) -> Self {
+    fn new(known: &Known, strategy: Strategy, asked: &Asked, now: Time) -> Self {
+        let (model, kind, surface) = asked.clone();
         let groups = Rotation::new(
             strategy,
             known.groups.iter().map(|group| (group.level, group.weight)),
         );
         let mut ring = Self {
-            model: model.cloned(),
-            counted: model.and_then(|model| known.name_of(model)).cloned(),
-            kind,
+            name: Name {
+                counted: model
+                    .as_ref()
+                    .and_then(|model| known.name_of(model))
+                    .cloned(),
+                model,
+                kind,
+                surface,
+            },
             groups,
             keys: Map::default(),
             strategy,
             in_flight: 0,
             waiting: BTreeSet::new(),
             next_release: Time::ZERO,
+            served: None,
+            keyless: None,
             used: 0,
         };
         ring.refresh_all(known, now);
         ring
     }
 
-    pub(crate) fn names(&self) -> [Option<&str>; 2] {
-        [self.model.as_deref(), self.counted.as_deref()]
-    }
-
-    pub(crate) const fn kind(&self) -> Kind {
-        self.kind
+    pub(crate) fn about(&self) -> About<'_> {
+        self.name.about()
     }
 
     pub(crate) fn first_back(&self) -> Option<(Time, u32)> {
@@ -189,8 +216,8 @@ impl Ring {
                 .keys
                 .entry(group)
                 .or_insert_with(|| key_rotation(known, self.strategy, &keys.keys));
-            let names = [self.model.as_deref(), self.counted.as_deref()];
-            settle(rotation, known, &keys.keys, names, self.kind, Time::ZERO);
+            let about = self.name.about();
+            settle(rotation, known, &keys.keys, about, Time::ZERO);
             rotation.take_before(slot);
         }
     }
@@ -236,10 +263,10 @@ impl Ring {
         if want.tried_keys.contains(&key) || want.tried_projects.contains(&project) {
             return None;
         }
-        let names = [self.model.as_deref(), self.counted.as_deref()];
+        let about = self.name.about();
         let state = known
-            .project_state(project, names, self.kind, now)
-            .and(known.key_state(key, names, self.kind, now));
+            .project_state(project, about, now)
+            .and(known.key_state(key, about, now));
         let State::Awake { trial } = state else {
             return None;
         };
@@ -256,13 +283,12 @@ impl Ring {
         if want.tried_projects.contains(&keys.project) {
             return None;
         }
-        let names = [self.model.as_deref(), self.counted.as_deref()];
-        let kind = self.kind;
+        let about = self.name.about();
         let project_trial =
-            known.project_state(keys.project, names, kind, now) == State::Awake { trial: true };
+            known.project_state(keys.project, about, now) == State::Awake { trial: true };
         let pick = |slot: u32, key: usize| {
-            let trial = project_trial
-                || known.key_state(key, names, kind, now) == State::Awake { trial: true };
+            let trial =
+                project_trial || known.key_state(key, about, now) == State::Awake { trial: true };
             (!want.tried_keys.contains(&key) && (want.replayable || !trial)).then_some(Pick {
                 group,
                 key,
@@ -277,7 +303,7 @@ impl Ring {
             .keys
             .entry(group)
             .or_insert_with(|| key_rotation(known, self.strategy, &keys.keys));
-        settle(rotation, known, &keys.keys, names, kind, now);
+        settle(rotation, known, &keys.keys, about, now);
         rotation
             .awake()
             .find_map(|slot| pick(slot, *keys.keys.get(slot as usize)?))
@@ -294,17 +320,17 @@ impl Ring {
         let Some(members) = known.groups.get(group as usize) else {
             return;
         };
-        let names = [self.model.as_deref(), self.counted.as_deref()];
-        let project = known.project_state(members.project, names, self.kind, now);
+        let about = self.name.about();
+        let project = known.project_state(members.project, about, now);
         let keys = if let Some(rotation) = self.keys.get_mut(&group) {
-            settle(rotation, known, &members.keys, names, self.kind, now);
+            settle(rotation, known, &members.keys, about, now);
             rotation.overall()
         } else {
             overall(
                 members
                     .keys
                     .iter()
-                    .map(|key| known.key_state(*key, names, self.kind, now)),
+                    .map(|key| known.key_state(*key, about, now)),
             )
         };
         self.groups.set(group, project.and(keys));
@@ -317,9 +343,9 @@ impl Ring {
         let Ok(group) = u32::try_from(key_known.group) else {
             return;
         };
-        let names = [self.model.as_deref(), self.counted.as_deref()];
+        let about = self.name.about();
         if let Some(rotation) = self.keys.get_mut(&group) {
-            rotation.set(key_known.slot, known.key_state(key, names, self.kind, now));
+            rotation.set(key_known.slot, known.key_state(key, about, now));
         }
         self.refresh_group(known, group, now);
     }
@@ -343,17 +369,10 @@ fn key_rotation(known: &Known, strategy: Strategy, keys: &[usize]) -> Rotation {
     rotation
 }
 
-fn settle(
-    rotation: &mut Rotation,
-    known: &Known,
-    keys: &[usize],
-    names: [Option<&str>; 2],
-    kind: Kind,
-    now: Time,
-) {
+fn settle(rotation: &mut Rotation, known: &Known, keys: &[usize], about: About<'_>, now: Time) {
     while let Some(slot) = rotation.due(now) {
         let key = keys.get(slot as usize).copied().unwrap_or(usize::MAX);
-        rotation.set(slot, known.key_state(key, names, kind, now));
+        rotation.set(slot, known.key_state(key, about, now));
     }
 }
 
@@ -382,7 +401,7 @@ fn overall(states: impl Iterator<Item = State>) -> State {
 pub(crate) struct Rings {
     strategy: Strategy,
     rings: Vec<Option<(u32, Ring)>>,
-    at: Map<(Option<Arc<str>>, Kind), u32>,
+    at: Map<Asked, u32>,
     serial: u32,
     clock: u64,
 }
@@ -427,16 +446,9 @@ impl Rings {
         })
     }
 
-    pub(crate) fn find(
-        &mut self,
-        known: &Known,
-        model: Option<&Arc<str>>,
-        kind: Kind,
-        now: Time,
-    ) -> RingId {
+    pub(crate) fn find(&mut self, known: &Known, asked: Asked, now: Time) -> RingId {
         self.clock += 1;
-        let name = (model.cloned(), kind);
-        if let Some(&at) = self.at.get(&name)
+        if let Some(&at) = self.at.get(&asked)
             && let Some((serial, ring)) = self.rings.get_mut(at as usize).and_then(Option::as_mut)
         {
             ring.used = self.clock;
@@ -445,7 +457,7 @@ impl Rings {
                 serial: *serial,
             };
         }
-        let mut ring = Ring::new(known, self.strategy, model, kind, now);
+        let mut ring = Ring::new(known, self.strategy, &asked, now);
         ring.used = self.clock;
         self.serial = self.serial.wrapping_add(1);
         let place = self.place();
@@ -455,9 +467,9 @@ impl Rings {
         } else if let Some(slot) = self.rings.get_mut(place)
             && let Some((_, old)) = slot.replace((self.serial, ring))
         {
-            self.at.remove(&(old.model, old.kind));
+            self.at.remove(&old.name.asked());
         }
-        self.at.insert(name, at);
+        self.at.insert(asked, at);
         RingId {
             at,
             serial: self.serial,
@@ -479,7 +491,7 @@ impl Rings {
     /// Something changed about a key: every ring that `block` concerns looks at it anew.
     pub(crate) fn refresh(&mut self, known: &Known, key: usize, block: Option<&Block>, now: Time) {
         for (_, ring) in self.rings.iter_mut().flatten() {
-            if block.is_none_or(|block| block.covers(ring.names(), ring.kind())) {
+            if block.is_none_or(|block| block.covers(ring.about())) {
                 ring.refresh_key(known, key, now);
             }
         }
@@ -488,8 +500,8 @@ impl Rings {
     /// A model turned out to be counted under another's name.
     pub(crate) fn rename(&mut self, known: &Known, asked: &str, named: &Arc<str>, now: Time) {
         for (_, ring) in self.rings.iter_mut().flatten() {
-            if ring.model.as_deref() == Some(asked) {
-                ring.counted = Some(Arc::clone(named));
+            if ring.name.model.as_deref() == Some(asked) {
+                ring.name.counted = Some(Arc::clone(named));
                 ring.refresh_all(known, now);
             }
         }

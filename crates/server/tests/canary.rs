@@ -60,6 +60,9 @@ fn traffic(relay: &Process, google: &Emulator) {
         let named = format!("POST /v1beta/models/{name}:generateContent");
         let answer = ask(&relay.address, &named, &[&token], &body).rest();
         assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+        // What is learned of it is said too.
+        fault(Fault::Error("quota_malformed".into()));
+        ask(&relay.address, &named, &[&token], &body).rest();
     }
     for name in [KEYS[3].to_owned(), KEYS[0].replace('k', r"\u006b")] {
         let named = format!(r#"{{"model":"{name}","messages":[]}}"#);

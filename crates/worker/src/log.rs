@@ -4,6 +4,7 @@ use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::verdict::Meaning;
 use gemini_relay_core::watch::Usage;
 use gemini_relay_core::{ClientId, Kind, Surface, Time};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -111,6 +112,19 @@ pub(crate) fn refused(peer: &str, status: u16, reason: &str, json: bool, now: Ti
     line.end("gemini_relay")
 }
 
+/// A text as one word of a line: quoted, unless it is plain. Whatever a client wrote, it does not end the line.
+pub(crate) fn word(text: &str) -> Cow<'_, str> {
+    let plain = !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"\"'=\\".contains(&b));
+    if plain {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(serde_json::to_string(text).unwrap_or_default())
+    }
+}
+
 struct Line {
     out: String,
     json: bool,
@@ -131,18 +145,11 @@ impl Line {
 
     fn text(&mut self, name: &str, text: &str) {
         self.name(name);
-        let plain = !text.is_empty()
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && !b"\"'=\\".contains(&b));
-        if plain && self.json {
-            let _ = write!(self.out, "\"{text}\"");
-        } else if plain {
-            self.out.push_str(text);
+        let word = word(text);
+        if self.json && !word.starts_with('"') {
+            let _ = write!(self.out, "\"{word}\"");
         } else {
-            // Whatever a client wrote, it does not end the line.
-            let quoted = serde_json::to_string(text).unwrap_or_default();
-            self.out.push_str(&quoted);
+            self.out.push_str(&word);
         }
     }
 

@@ -272,6 +272,7 @@ mod tests {
                 Block {
                     model: None,
                     kinds: Kinds::ALL,
+                    surface: None,
                     reason: Reason::QuotaMinute,
                     since: NOW,
                     until,

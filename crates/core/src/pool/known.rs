@@ -4,9 +4,9 @@
 //! or late changes nothing.
 
 use super::{Carrier, KeyInfo, ProjectId};
-use crate::block::Block;
+use crate::block::{About, Block};
 use crate::event::{Stamp, Subject};
-use crate::facts::{Kind, Surface};
+use crate::facts::Surface;
 use crate::key::{KeyId, KeySpec};
 use crate::map::Map;
 use crate::ring::Ring;
@@ -24,8 +24,10 @@ pub(crate) struct Known {
     pub(crate) projects: Vec<Project>,
     pub(crate) groups: Vec<Group>,
     pub(super) key_at: Map<KeyId, usize>,
-    /// How many bytes the keys' texts have: each number once, the smallest first.
-    pub(super) lengths: BTreeSet<usize>,
+    /// How the keys' texts begin, and how long those are that do.
+    pub(super) beginnings: Map<[u8; BEGINNING], BTreeSet<usize>>,
+    /// How long the shortest of these is.
+    pub(super) shortest: Option<usize>,
     pub(super) project_at: Map<ProjectId, usize>,
     pub(super) named: Map<Arc<str>, (Stamp, Arc<str>)>,
     /// Counts the lists of keys: a place in one means nothing in the next.
@@ -43,8 +45,6 @@ pub(crate) struct Key {
     pub(super) enabled: bool,
     pub(super) models: Vec<String>,
     pub(super) carriers: [Option<(Stamp, Carrier)>; Surface::COUNT],
-    /// Where it was served.
-    pub(super) served: [Time; Surface::COUNT],
     pub(super) blocks: Vec<Learned>,
 }
 
@@ -69,6 +69,9 @@ pub(super) struct Learned {
     pub(super) block: Block,
     pub(super) cleared: bool,
 }
+
+/// Bytes by which keys are looked for in a text; a shorter one is no key, and not looked for.
+pub(super) const BEGINNING: usize = 8;
 
 impl Known {
     pub(super) fn new(specs: &[KeySpec], before: Option<&Self>) -> Self {
@@ -121,7 +124,7 @@ impl Known {
                 group.weight = group.weight.max(spec.weight);
             }
             known.key_at.insert(id, known.keys.len());
-            known.lengths.insert(spec.text.expose().len());
+            known.learn_text(spec.text.expose().as_bytes());
             let old = before.and_then(|before| before.keys.get(*before.key_at.get(&id)?));
             known.keys.push(Key {
                 info: Arc::new(KeyInfo::new(id, spec, label, project_id)),
@@ -132,43 +135,38 @@ impl Known {
                 enabled: spec.enabled,
                 models: spec.models.clone(),
                 carriers: old.map_or([None; Surface::COUNT], |old| old.carriers),
-                served: old.map_or([Time::ZERO; Surface::COUNT], |old| old.served),
                 blocks: old.map_or_else(Vec::new, |old| old.blocks.clone()),
             });
         }
         known
     }
 
+    fn learn_text(&mut self, text: &[u8]) {
+        if let Some(beginning) = text.first_chunk() {
+            let lengths = self.beginnings.entry(*beginning).or_default();
+            lengths.insert(text.len());
+            self.shortest = Some(self.shortest.unwrap_or(usize::MAX).min(text.len()));
+        }
+    }
+
     /// What a key may do for these models and this kind, its project left aside.
-    pub(crate) fn key_state(
-        &self,
-        key: usize,
-        names: [Option<&str>; 2],
-        kind: Kind,
-        now: Time,
-    ) -> State {
+    pub(crate) fn key_state(&self, key: usize, about: About<'_>, now: Time) -> State {
         let Some(key) = self.keys.get(key) else {
             return State::Never;
         };
         let allowed = key.models.is_empty()
-            || names[0]
+            || about.models[0]
                 .is_none_or(|model| key.models.iter().any(|pattern| matches(pattern, model)));
         if !key.enabled || !allowed {
             return State::Never;
         }
-        state(&key.blocks, names, kind, now)
+        state(&key.blocks, about, now)
     }
 
-    pub(crate) fn project_state(
-        &self,
-        project: usize,
-        names: [Option<&str>; 2],
-        kind: Kind,
-        now: Time,
-    ) -> State {
-        self.projects.get(project).map_or(State::Never, |project| {
-            state(&project.blocks, names, kind, now)
-        })
+    pub(crate) fn project_state(&self, project: usize, about: About<'_>, now: Time) -> State {
+        self.projects
+            .get(project)
+            .map_or(State::Never, |project| state(&project.blocks, about, now))
     }
 
     pub(crate) fn name_of(&self, model: &str) -> Option<&Arc<str>> {
@@ -263,9 +261,6 @@ impl Known {
         let Some(key) = self.key_at.get(&key).and_then(|at| self.keys.get_mut(*at)) else {
             return;
         };
-        if let Some(served) = key.served.get_mut(surface.index()) {
-            *served = stamp.at.max(*served);
-        }
         if let Some(slot) = key.carriers.get_mut(surface.index())
             && slot.is_none_or(|(known, _)| known < stamp)
         {
@@ -300,17 +295,17 @@ impl Known {
             .iter()
             .chain(keys.flat_map(|key| &key.blocks));
         blocks
-            .filter(|known| !known.cleared && known.block.covers(ring.names(), ring.kind()))
+            .filter(|known| !known.cleared && known.block.covers(ring.about()))
             .max_by_key(|known| known.block.until)
             .map(|known| known.block.clone())
     }
 }
 
-fn state(blocks: &[Learned], names: [Option<&str>; 2], kind: Kind, now: Time) -> State {
+fn state(blocks: &[Learned], about: About<'_>, now: Time) -> State {
     let mut state = State::Awake { trial: false };
     for known in blocks {
         let block = &known.block;
-        if known.cleared || !block.covers(names, kind) {
+        if known.cleared || !block.covers(about) {
             continue;
         }
         if block.until > now {

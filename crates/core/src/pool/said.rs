@@ -16,7 +16,7 @@ impl Pool {
     /// since the client chose it, and nothing where a key of the pool stands in it, percent-encoded or not.
     #[must_use]
     pub fn said_model<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        let shortest = self.known.lengths.first().copied();
+        let shortest = self.known.shortest;
         // Nearly every model's name is shorter than every key.
         if shortest.is_some_and(|shortest| name.len() >= shortest) && self.quotes_key(name) {
             return Cow::Borrowed("[key]");
@@ -45,8 +45,12 @@ impl Pool {
     }
 
     fn key_begins(&self, bytes: &[u8], at: usize) -> bool {
-        self.known.lengths.iter().any(|length| {
-            let text = bytes.get(at..at.saturating_add(*length));
+        let rest = bytes.get(at..).unwrap_or_default();
+        let lengths = rest
+            .first_chunk()
+            .and_then(|beginning| self.known.beginnings.get(beginning));
+        lengths.into_iter().flatten().any(|length| {
+            let text = rest.get(..*length);
             let text = text.and_then(|text| std::str::from_utf8(text).ok());
             let key = text.and_then(|text| KeyText::new(text).ok());
             key.is_some_and(|key| self.known.key_at.contains_key(&key.id()))

@@ -40,9 +40,11 @@ impl Pool {
     pub(crate) fn turns(&self) -> Vec<Turn> {
         let turn = |(_, ring): (_, &crate::ring::Ring)| {
             let key = ring.next_key(&self.known)?;
+            let about = ring.about();
             Some(Turn {
-                model: ring.names()[0].map(Arc::from),
-                kind: ring.kind(),
+                model: about.models[0].map(Arc::from),
+                kind: about.kind,
+                surface: about.surface,
                 next: self.known.keys.get(key)?.info.id,
             })
         };

@@ -36,7 +36,7 @@ impl Relay {
                 back,
             },
             Some((back, _)) => Refusal::AllDead {
-                counts: self.counts(now),
+                counts: self.counts(ring, now),
                 back: Some(back),
             },
             None => {
@@ -45,7 +45,7 @@ impl Relay {
                     Refusal::NotAllowed { model }
                 } else {
                     Refusal::AllDead {
-                        counts: self.counts(now),
+                        counts: self.counts(ring, now),
                         back: None,
                     }
                 }
@@ -103,8 +103,8 @@ impl Relay {
         name.map(|name| self.pool.said_model(name).into_owned())
     }
 
-    pub(super) fn counts(&self, now: Time) -> String {
-        let census = self.pool.census(now);
+    fn counts(&self, ring: RingId, now: Time) -> String {
+        let census = self.pool.census_of(ring, now);
         let mut parts: Vec<String> = census
             .out
             .iter()
@@ -114,7 +114,7 @@ impl Relay {
             parts.push(format!("{} switched off", census.disabled));
         }
         if census.usable > 0 {
-            parts.push(format!("{} out for this model", census.usable));
+            parts.push(format!("{} not for this model", census.usable));
         }
         if parts.is_empty() {
             "it has none".into()

@@ -3,7 +3,7 @@
 use super::{Current, Done, Next, Relay, RequestId, Unshown};
 use crate::block::Reason;
 use crate::event::Change;
-use crate::facts::{Facts, Kind, Kinds, Repeat};
+use crate::facts::{Facts, Kinds, Repeat};
 use crate::pool::Carrier;
 use crate::refusal::Refusal;
 use crate::ring::Want;
@@ -125,7 +125,7 @@ impl Relay {
         self.storms
             .served(facts.model.as_deref(), facts.kind, facts.client);
         let (key, surface, carrier) = (current.key.id, facts.surface, current.carrier);
-        if self.pool.prove(key, surface, carrier, now) {
+        if self.pool.is_news(key, surface, carrier) {
             self.emit(Change::CarrierLearned(key, surface, carrier), now);
         }
         if current.pick.trial {
@@ -137,17 +137,10 @@ impl Relay {
             .get_mut(id)
             .map(|request| std::mem::take(&mut request.unshown))
             .unwrap_or_default();
-        for unshown in &unshown {
-            if unshown.elsewhere {
-                // It is of a type that Google takes, if not on this surface.
-                if unshown.trial {
-                    self.pool.retry_trial(&unshown.key, current.ring, now);
-                }
-            } else {
-                // One that was served lately is of a type that Google takes, if not for this model.
-                let only = facts.model.as_deref().filter(|_| unshown.proven);
-                self.no_credential(unshown, only.map(|model| (model, facts.kind)), now);
-            }
+        self.no_credential(&unshown, facts, current, now);
+        if let Some(ring) = self.pool.ring_mut(current.ring) {
+            ring.served = Some(now);
+            ring.keyless = None;
         }
         // Another was refused what this one got: it was its own fault.
         if let Some((key, _, Some(effect))) = self
@@ -188,9 +181,9 @@ impl Relay {
         Next::Retry
     }
 
-    /// Neither way of showing the key was taken: by the key's fault, or because this method takes no keys
-    /// at all (some want OAuth, and which they are is Google's to change). So others are asked first: if
-    /// one is served, the refused ones were at fault.
+    /// Neither way of showing the key was taken: by the key's fault, by the surface's or the model's (one type of
+    /// key may be all that it takes), or because this is a thing that takes no keys (some want OAuth, and which
+    /// they are is Google's to change). So others are asked first: if one is served, the refused ones were at fault.
     fn no_carrier(
         &mut self,
         id: RequestId,
@@ -199,25 +192,24 @@ impl Relay {
         can_repeat: bool,
         now: Time,
     ) -> Next {
-        let (here, elsewhere) = self.pool.was_served(current.key.id, facts.surface, now);
         let Some(request) = self.get_mut(id) else {
             return Next::Deliver(None);
         };
         request.unshown.push(Unshown {
             key: Arc::clone(&current.key),
-            proven: here || elsewhere,
-            elsewhere,
             trial: current.pick.trial,
         });
-        let proven = |unshown: &&Unshown| unshown.proven;
-        let is_believed = if facts.takes_keys() {
-            // Whoever is left may be served, but nobody is to be asked a hundred times.
-            request.unshown.iter().filter(proven).count() >= MOST_REFUSED
-        } else {
-            let votes = request.unshown.iter();
-            let votes: u32 = votes.map(|unshown| 1 + u32::from(unshown.proven)).sum();
-            votes >= METHOD_REFUSES
-        };
+        let refused = request.unshown.len();
+        let ring = self.pool.ring_mut(current.ring);
+        let (served, keyless, comes_back) = ring.map_or((false, false, false), |ring| {
+            let lately = |at: Time| now.since(at) < LATELY;
+            (
+                ring.served.is_some_and(lately),
+                ring.keyless.is_some_and(|until| until > now),
+                ring.first_back().is_some(),
+            )
+        });
+        let is_believed = served && refused >= if keyless { AGREE } else { MOST_REFUSED };
         if !is_believed && !can_repeat {
             return Next::Deliver(Some("body-not-repeatable"));
         }
@@ -228,30 +220,46 @@ impl Relay {
             .get_mut(id)
             .map(|request| std::mem::take(&mut request.unshown))
             .unwrap_or_default();
-        if !facts.takes_keys() || all.iter().any(|unshown| unshown.proven) {
-            for unshown in all.iter().filter(|unshown| unshown.trial) {
-                self.pool.retry_trial(&unshown.key, current.ring, now);
-            }
-            return Next::Deliver(None);
+        // While others rest, those who are here count for less than what these may say.
+        if facts.model.is_some() && (!served || comes_back && !is_believed) {
+            self.no_credential(&all, facts, current, now);
+            return Next::Retry;
         }
-        for unshown in &all {
-            self.no_credential(unshown, None, now);
+        self.not_tried(&all, current, now);
+        if let Some(ring) = self.pool.ring_mut(current.ring)
+            && !keyless
+        {
+            ring.keyless = Some(now + LATELY);
         }
-        Next::Retry
+        Next::Deliver(None)
     }
 
-    /// No way of showing this key is taken, be it for `only` one model.
-    fn no_credential(&mut self, unshown: &Unshown, only: Option<(&str, Kind)>, now: Time) {
-        let effect = Effect {
-            whose: Whose::Key,
-            model: only.map(|(model, _)| model.to_owned()),
-            kinds: only.map_or(Kinds::ALL, |(_, kind)| Kinds::only(kind)),
-            reason: Reason::CredentialType,
-            until: Until::TriedAgain,
-            violation: None,
+    /// No way of showing these keys is taken, for what was asked. Whether that is so of all else nobody says, and
+    /// each is found out by one request; what has no model may be anything, and says nothing of the rest.
+    fn no_credential(&mut self, all: &[Unshown], facts: &Facts, current: &Current, now: Time) {
+        let Some(model) = facts.model.as_deref() else {
+            return self.not_tried(all, current, now);
         };
-        let change = self.pool.change(&effect, &unshown.key, unshown.trial, now);
-        self.emit(change, now);
+        for unshown in all {
+            let effect = Effect {
+                whose: Whose::Key,
+                model: Some(model.to_owned()),
+                kinds: Kinds::only(facts.kind),
+                surface: Some(facts.surface),
+                reason: Reason::CredentialType,
+                until: Until::TriedAgain,
+                violation: None,
+            };
+            let change = self.pool.change(&effect, &unshown.key, unshown.trial, now);
+            self.emit(change, now);
+        }
+    }
+
+    /// Those of them that were out and on trial are tried another time.
+    fn not_tried(&mut self, all: &[Unshown], current: &Current, now: Time) {
+        for unshown in all.iter().filter(|unshown| unshown.trial) {
+            self.pool.retry_trial(&unshown.key, current.ring, now);
+        }
     }
 
     /// What may be one project's own fault: one other is asked.
@@ -454,9 +462,12 @@ impl Relay {
             replayable: request.facts.replayable,
             prefer: None,
         };
-        let ring = self
-            .pool
-            .ring(request.facts.model.as_ref(), request.facts.kind, now);
+        let ring = self.pool.ring(
+            request.facts.model.as_ref(),
+            request.facts.kind,
+            request.facts.surface,
+            now,
+        );
         self.pool.has_candidate(ring, &want, now)
     }
 
@@ -476,11 +487,15 @@ impl Relay {
 const SERVER_TRIES: u32 = 3;
 const SERVER_PAUSE: Duration = Duration::from_millis(500);
 
-/// Two keys that were served before, or four of which nothing is known, are believed that it is the method.
-const METHOD_REFUSES: u32 = 4;
+/// Where somebody was served within this time, what nobody is served is the request's own fault; and so long that is
+/// believed.
+const LATELY: Duration = Duration::from_secs(15 * 60);
 
-/// So many keys that were served before are believed on a method that takes keys.
-const MOST_REFUSED: usize = 16;
+/// Keys that must agree that nobody is served this, where lately all did.
+const AGREE: usize = 2;
+
+/// Where somebody was served lately, nobody's request is asked of more keys than this.
+const MOST_REFUSED: usize = 64;
 
 /// "Resource has been exhausted": two projects, then twice more after the model's pause.
 const CAPACITY_TRIES: u32 = 4;

@@ -15,7 +15,7 @@
 
 use super::{Relay, RequestId};
 use crate::event::Event;
-use crate::facts::{ClientId, Facts, Kind};
+use crate::facts::{ClientId, Facts, Kind, Surface};
 use crate::key::KeyId;
 use crate::pool::ProjectId;
 use crate::ring::Want;
@@ -34,13 +34,15 @@ pub struct Moved {
     pub project: ProjectId,
 }
 
-/// Whose turn is next for a model and kind.
+/// Whose turn is next for such requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
     /// The model.
     pub model: Option<Arc<str>>,
     /// The kind.
     pub kind: Kind,
+    /// Where it is asked.
+    pub surface: Surface,
     /// Who is next.
     pub next: KeyId,
 }
@@ -52,7 +54,9 @@ impl Relay {
         if self.settings.strategy == Strategy::LeastLoaded {
             return plan;
         }
-        let ring = self.pool.ring(facts.model.as_ref(), facts.kind, now);
+        let ring = self
+            .pool
+            .ring(facts.model.as_ref(), facts.kind, facts.surface, now);
         let turns = facts.conversation.filter(|_| self.settings.affinity);
         let prefer = turns
             .and_then(|turns| turns.earlier)
@@ -133,7 +137,7 @@ impl Relay {
         self.pool.events()
     }
 
-    /// Whose turn is next, for every model and kind that was asked for.
+    /// Whose turn is next, for all that was asked for.
     #[must_use]
     pub fn turns(&self) -> Vec<Turn> {
         self.pool.turns()
@@ -142,7 +146,9 @@ impl Relay {
     /// Goes on where another relay left off.
     pub fn restore_turns(&mut self, turns: &[Turn], now: Time) {
         for turn in turns {
-            let ring = self.pool.ring(turn.model.as_ref(), turn.kind, now);
+            let ring = self
+                .pool
+                .ring(turn.model.as_ref(), turn.kind, turn.surface, now);
             self.pool.begin_at(ring, turn.next);
         }
     }

@@ -1,7 +1,7 @@
 //! Waiting: who waits for what, and who goes first.
 //!
 //! A request waits either for an instant (a pause between tries, a storm's end) or in the queue of its
-//! ring, for somebody to come back, until its patience ends. Queues are by model and kind, so one
+//! ring, for somebody to come back, until its patience ends. Queues are by model, kind and surface, so one
 //! starving model holds nobody else up.
 
 use super::{Relay, RequestId, Step};

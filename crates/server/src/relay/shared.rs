@@ -15,7 +15,7 @@ use gemini_relay_core::hop::Hop;
 use gemini_relay_core::letin::Door;
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::relay::{Attempt, Relay, RequestId, Step};
-use gemini_relay_core::{KeySpec, Time};
+use gemini_relay_core::{KeySpec, Surface, Time};
 use http::HeaderValue;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -174,48 +174,56 @@ impl Shared {
     }
 
     fn note(&self, event: &Event) {
-        let name = |subject: &Subject| {
-            let policy = self.lock();
-            let mut keys = policy.relay.pool().keys();
-            let (what, label) = match subject {
-                Subject::Key(id) => (
-                    "key",
-                    keys.find(|key| key.id == *id)
-                        .map(|key| Arc::clone(&key.label)),
-                ),
-                Subject::Project(id) => (
-                    "project",
-                    keys.find(|key| key.project_id == *id)
-                        .map(|key| Arc::clone(&key.project)),
-                ),
-            };
-            (what, label.unwrap_or_else(|| Arc::from("?")))
-        };
         match &event.change {
             Change::Blocked(subject, block) => {
-                let (what, label) = name(subject);
+                let (what, label, model) = self.named(subject, block.model.as_deref());
                 let until = format!("{:?}", block.until);
-                let (reason, model) =
-                    (block.reason.name(), block.model.as_deref().unwrap_or("all"));
+                let reason = block.reason.name();
+                let surface = block.surface.map_or("all", Surface::name);
                 self.metrics.block(block.reason);
                 if block.strikes.is_some() {
-                    tracing::warn!(%what, %label, reason, model, tried_again = until, "out: {what} {label} is {}", block.reason.words());
+                    tracing::warn!(%what, %label, reason, %model, surface, tried_again = until, "out: {what} {label} is {}", block.reason.words());
                 } else {
-                    tracing::info!(%what, %label, reason, model, until, "cools: {what} {label}");
+                    tracing::info!(%what, %label, reason, %model, surface, until, "cools: {what} {label}");
                 }
             }
             Change::Cleared(subject, block) => {
-                let (what, label) = name(subject);
+                let (what, label, _) = self.named(subject, None);
                 tracing::info!(%what, %label, reason = block.reason.name(), "back: {what} {label}");
             }
             Change::CarrierLearned(key, surface, carrier) => {
-                let (what, label) = name(&Subject::Key(*key));
-                tracing::debug!(%what, %label, surface = surface.name(), ?carrier, "served, shown this way");
+                if tracing::enabled!(tracing::Level::DEBUG) {
+                    let (what, label, _) = self.named(&Subject::Key(*key), None);
+                    tracing::debug!(%what, %label, surface = surface.name(), ?carrier, "served, shown this way");
+                }
             }
             Change::ModelNamed(asked, named) => {
-                tracing::info!(%asked, %named, "Google counts a model under another name")
+                let policy = self.lock();
+                let said = |name| policy.relay.pool().said_model(name);
+                tracing::info!(asked = %said(asked), named = %said(named), "Google counts a model under another name")
             }
         }
+    }
+
+    /// What it is about, its label, and the model as it may be said.
+    fn named(&self, subject: &Subject, model: Option<&str>) -> (&'static str, Arc<str>, String) {
+        let policy = self.lock();
+        let pool = policy.relay.pool();
+        let mut keys = pool.keys();
+        let (what, label) = match subject {
+            Subject::Key(id) => (
+                "key",
+                keys.find(|key| key.id == *id)
+                    .map(|key| Arc::clone(&key.label)),
+            ),
+            Subject::Project(id) => (
+                "project",
+                keys.find(|key| key.project_id == *id)
+                    .map(|key| Arc::clone(&key.project)),
+            ),
+        };
+        let model = model.map_or_else(|| "all".into(), |model| pool.said_model(model).into_owned());
+        (what, label.unwrap_or_else(|| Arc::from("?")), model)
     }
 }
 

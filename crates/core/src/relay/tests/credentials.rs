@@ -1,11 +1,12 @@
 //! How keys are shown, which of them are taken, and whose fault it is when none is.
 
-use super::world::{End, World, generate, refused};
-use crate::block::Reason;
-use crate::facts::{Facts, Kind, Surface};
+use super::world::{End, MINUTE_ID, World, generate, quota, refused};
+use crate::facts::{ClientId, Facts, Kind, Surface};
 use crate::pool::Carrier;
 use crate::refusal::Refusal;
+use crate::relay::Attempt;
 use crate::settings::Settings;
+use crate::time::Time;
 use crate::verdict::Outcome;
 use std::time::Duration;
 
@@ -67,33 +68,17 @@ fn a_method_that_takes_no_keys_puts_none_out() {
         ..generate("m")
     };
     let before = world.relay.census(world.now);
-    let found_out = End::Delivered {
-        status: 401,
-        attempts: 8,
-        why: None,
-    };
-    assert_eq!(
-        world.ask(corpora.clone()),
-        found_out,
-        "of four keys nothing is known"
-    );
-    for _ in &names {
-        assert!(matches!(
-            world.ask(generate("m")),
-            End::Served { attempts: 1, .. }
-        ));
+    for _ in 0..2 {
+        assert_eq!(
+            world.ask(corpora.clone()),
+            delivered(12),
+            "of six keys nothing is known"
+        );
     }
-    let believed = End::Delivered {
-        status: 401,
-        attempts: 4,
-        why: None,
-    };
-    assert_eq!(world.ask(corpora), believed, "two that were served agree");
+    for _ in &names {
+        assert_eq!(world.ask(generate("m")).attempts(), 1);
+    }
     assert_eq!(world.relay.census(world.now), before);
-    assert!(matches!(
-        world.ask(generate("m")),
-        End::Served { attempts: 1, .. }
-    ));
 }
 
 #[test]
@@ -103,22 +88,18 @@ fn a_type_of_key_that_is_retired_is_found_out_though_it_served_before() {
         world.ask(generate("m"));
     }
     world.google(|_, _, _| refused(401, "Request had invalid authentication credentials."));
-    for _ in 0..4 {
-        // It may be the method's fault, or the model's.
-        assert!(matches!(
-            world.ask(generate("m")),
-            End::Delivered {
-                status: 401,
-                attempts: 6,
-                ..
-            }
-        ));
+    // It may be the method's fault, or the model's.
+    for attempts in [6, 4, 4] {
+        assert_eq!(world.ask(generate("m")), delivered(attempts));
     }
     world.now = world.now + Duration::from_secs(15 * 60);
     let End::Refused { refusal, .. } = world.ask(generate("m")) else {
         panic!("nothing was served for a quarter of an hour");
     };
-    assert!(matches!(refusal, Refusal::AllDead { .. }), "{refusal:?}");
+    let Refusal::AllDead { counts, .. } = refusal else {
+        panic!("{refusal:?}");
+    };
+    assert_eq!(counts, "3 of a type that Google no longer accepts");
 }
 
 #[test]
@@ -137,12 +118,73 @@ fn keys_that_go_bad_together_are_found_out_by_one_that_is_served() {
     });
     let attempts: u32 = (0..12).map(|_| world.ask(generate("m")).attempts()).sum();
     assert_eq!(attempts, 12 + 4 * 2, "each is refused once, both ways");
-    world.now = world.now + Duration::from_secs(15 * 60);
+    let attempts: u32 = (0..12).map(|_| world.ask(generate("n")).attempts()).sum();
+    assert_eq!(attempts, 12 + 4 * 2, "and so for every model");
+    world.google(|_, _, _| Outcome::Served);
+    world.now = world.now + Duration::from_secs(60);
+    world.attempts.clear();
     for _ in 0..12 {
-        world.ask(generate("n")).key();
+        assert_eq!(world.ask(generate("m")).attempts(), 1);
     }
-    let out = world.relay.census(world.now).out;
-    assert_eq!(out[&Reason::CredentialType], 4, "none was served meanwhile");
+    let tried = names.map(|name| world.attempts.iter().any(|key| key == name));
+    assert_eq!(tried, [true; 6], "they are tried again after a minute");
+}
+
+#[test]
+fn however_many_keys_go_bad_together_no_client_sees_it() {
+    let names: Vec<String> = (0..40).map(|at| format!("{at}.1")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = World::new(&names, Settings::default());
+    for _ in &names {
+        world.ask(generate("m")).key();
+    }
+    world.google(|attempt, _, _| {
+        if attempt.key.project.starts_with('3') {
+            Outcome::Served
+        } else {
+            refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED")
+        }
+    });
+    let attempts: u32 = (0..200)
+        .map(|_| {
+            let end = world.ask(generate("m"));
+            assert!(matches!(end, End::Served { .. }), "{end:?}");
+            end.attempts()
+        })
+        .sum();
+    assert_eq!(attempts, 200 + 29 * 2);
+}
+
+#[test]
+fn a_method_that_takes_no_keys_puts_none_out_of_which_nothing_is_known() {
+    let names = ["a.1", "b.1", "c.1"];
+    let mut world = World::new(&names, Settings::default());
+    world.google(|attempt, facts, _| match facts.model.as_deref() {
+        Some("aqa") => refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
+        // A thing that one type of key may have.
+        None if &*attempt.key.label == "b.1" => refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
+        _ => Outcome::Served,
+    });
+    let before = world.relay.census(world.now);
+    let end = world.ask(generate("aqa"));
+    assert!(matches!(end, End::Refused { .. }), "{end:?}");
+    for kind in [Kind::Other, Kind::Generate] {
+        for _ in &names {
+            let asked = Facts {
+                kind,
+                model: None,
+                ..generate("m")
+            };
+            world.ask(asked).key();
+        }
+    }
+    assert_eq!(world.relay.census(world.now), before);
+    world.attempts.clear();
+    for _ in &names {
+        assert_eq!(world.ask(generate("m")).attempts(), 1);
+    }
+    world.attempts.sort();
+    assert_eq!(world.attempts, names);
 }
 
 #[test]
@@ -171,22 +213,100 @@ fn a_model_that_takes_one_type_of_key_puts_the_others_out_for_itself_alone() {
 }
 
 #[test]
-fn what_all_keys_are_refused_is_not_asked_of_all_of_them() {
+fn a_model_that_takes_no_keys_is_not_asked_of_all_of_them_again() {
     let names: Vec<String> = (0..50).map(|at| format!("{at}.1")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut world = World::new(&names, Settings::default());
     for _ in &names {
         world.ask(generate("m")).key();
     }
-    world.google(|_, _, _| refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"));
-    assert_eq!(
-        world.ask(generate("m")),
-        End::Delivered {
-            status: 401,
-            attempts: 32,
-            why: None
+    let model_refuses = |_: &Attempt, facts: &Facts, _: Time| {
+        if facts.model.as_deref() == Some("odd") {
+            refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED")
+        } else {
+            Outcome::Served
         }
-    );
+    };
+    world.google(model_refuses);
+    let is_out = |end: End| matches!(end, End::Refused { .. });
+    assert!(is_out(world.ask(generate("odd"))));
+    world.attempts.clear();
+    assert!(is_out(world.ask(generate("odd"))));
+    assert_eq!(world.attempts.len(), 0, "all are known to be refused it");
+    for _ in &names {
+        assert_eq!(world.ask(generate("m")).attempts(), 1);
+    }
+}
+
+#[test]
+fn a_request_that_all_keys_are_refused_puts_none_out_where_others_are_served() {
+    let names: Vec<String> = (0..50).map(|at| format!("{at}.1")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = World::new(&names, Settings::default());
+    let odd = || Facts {
+        client: ClientId(7),
+        ..generate("m")
+    };
+    world.google(|_, facts, _| {
+        if facts.client == ClientId(7) {
+            refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED")
+        } else {
+            Outcome::Served
+        }
+    });
+    assert_eq!(world.ask(generate("m")).attempts(), 1);
+    for attempts in [100, 4, 4] {
+        assert_eq!(world.ask(odd()), delivered(attempts));
+    }
+    for _ in &names {
+        assert_eq!(world.ask(generate("m")).attempts(), 1);
+    }
+    assert_eq!(world.ask(odd()), delivered(100), "somebody was served");
+    world.now = world.now + Duration::from_secs(15 * 60 - 1);
+    assert_eq!(world.ask(odd()), delivered(4));
+}
+
+#[test]
+fn of_very_many_keys_a_request_that_is_refused_is_asked_of_some() {
+    let names: Vec<String> = (0..200).map(|at| format!("{at}.1")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = World::new(&names, Settings::default());
+    world.ask(generate("m")).key();
+    world.google(|_, _, _| refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"));
+    assert_eq!(world.ask(generate("m")), delivered(128));
+}
+
+#[test]
+fn a_key_that_is_refused_while_the_others_rest_is_no_reason_to_give_up() {
+    for (max_wait, served) in [(10, true), (1, false)] {
+        let settings = Settings {
+            max_wait: Duration::from_secs(max_wait),
+            ..Settings::default()
+        };
+        let mut world = World::new(&["a.1", "b.1"], settings);
+        for _ in 0..2 {
+            world.ask(generate("m")).key();
+        }
+        let until = world.now + Duration::from_secs(3);
+        world.google(move |attempt, _, now| {
+            if &*attempt.key.label == "a.1" {
+                refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED")
+            } else if now < until {
+                quota("m", MINUTE_ID, 5, until.since(now))
+            } else {
+                Outcome::Served
+            }
+        });
+        let end = world.ask(generate("m"));
+        if served {
+            assert_eq!(end.key(), "b.1");
+        } else {
+            let End::Refused { refusal, .. } = end else {
+                panic!("{end:?}");
+            };
+            assert_eq!(refusal.status().0, 429);
+        }
+    }
 }
 
 #[test]
@@ -209,52 +329,22 @@ fn a_surface_that_takes_no_keys_puts_none_out_on_the_others() {
         }
     });
     let before = world.relay.census(world.now);
+    let mut attempts = 0;
     for _ in 0..6 {
-        assert_eq!(world.ask(chat()).key(), "d.1");
+        let end = world.ask(chat());
+        assert_eq!(end.key(), "d.1");
+        attempts += end.attempts();
         assert_eq!(world.relay.census(world.now), before);
         assert!(matches!(
             world.ask(generate("m")),
             End::Served { attempts: 1, .. }
         ));
     }
-}
-
-/// What one relay was served counts for another that shares its events.
-#[test]
-fn who_is_told_where_keys_are_served_puts_none_out_for_another_surface() {
-    let names = ["a.1", "b.1"];
-    let mut first = World::new(&names, Settings::default());
-    for _ in 0..20 {
-        for _ in &names {
-            first.ask(generate("m"));
-        }
-        first.now = first.now + Duration::from_secs(60);
-    }
-    let mut second = World::new(&names, Settings::default());
-    second.now = first.now;
-    let events = first.relay.take_events();
-    assert_eq!(events.len(), 2 * 4, "every five minutes");
-    for event in &events {
-        second.relay.apply(event, second.now);
-    }
-    second.google(|attempt, facts, _| {
-        if facts.surface == Surface::Gemini || &*attempt.key.label == "b.1" {
-            Outcome::Served
-        } else {
-            refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED")
-        }
-    });
-    let before = second.relay.census(second.now);
-    let chat = Facts {
-        surface: Surface::OpenAi,
-        ..generate("m")
-    };
-    assert_eq!(second.ask(chat).key(), "b.1");
-    assert_eq!(second.relay.census(second.now), before);
+    assert_eq!(attempts, 6 + 3 * 2, "it is found out once");
 }
 
 #[test]
-fn a_key_that_no_carrier_helps_is_disabled() {
+fn a_key_that_no_carrier_helps_is_out_for_what_it_was_asked() {
     let mut world = World::new(&["a.1", "b.1"], Settings::default());
     world.google(|attempt, _, _| {
         if &*attempt.key.label == "a.1" {
@@ -265,9 +355,14 @@ fn a_key_that_no_carrier_helps_is_disabled() {
     });
     world.ask(generate("m")).key();
     world.ask(generate("m")).key();
-    assert_eq!(
-        world.relay.census(world.now).out[&Reason::CredentialType],
-        1
-    );
     assert_eq!(world.attempts.iter().filter(|key| *key == "a.1").count(), 2);
+}
+
+/// Google's own 401.
+const fn delivered(attempts: u32) -> End {
+    End::Delivered {
+        status: 401,
+        attempts,
+        why: None,
+    }
 }
