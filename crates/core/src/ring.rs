@@ -1,7 +1,7 @@
-//! Rings: one rotation for each model and kind that is asked for.
+//! Rings: one rotation for each model, kind and surface that is asked for.
 //!
-//! Quota is counted by project, model and kind, so turns are taken by model and kind too: who is out
-//! for one model still has its turn for another. A ring is made at the first request and told of every
+//! Quota is counted by project, model and kind, and which keys are taken differs by surface, so turns are taken
+//! by these too: who is out for one model still has its turn for another. A ring is made at the first request and told of every
 //! block that concerns it; choosing from it then costs the same with ten keys and with ten thousand.
 //! Rings are bounded in number, since clients choose the names of models: the one used longest ago,
 //! with nobody in it, makes place.

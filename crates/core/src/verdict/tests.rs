@@ -514,3 +514,18 @@ fn what_another_of_googles_services_refuses_takes_no_project_away() {
         assert_eq!(effect.model.as_deref(), Some("m"));
     }
 }
+
+#[test]
+fn a_refusal_of_what_has_no_model_keeps_a_key_from_nothing_else() {
+    let asked = Facts {
+        model: None,
+        ..facts(Kind::Other, "m")
+    };
+    let body = br#"{"error":{"code":403,"message":"The caller does not have permission","status":"PERMISSION_DENIED"}}"#;
+    let outcome = Outcome::Refused {
+        status: 403,
+        error: GoogleError::parse(body),
+    };
+    let effect = judge(&asked, &outcome, NOW).effect.unwrap();
+    assert!(effect.kinds.contains(Kind::Other) && !effect.kinds.contains(Kind::Generate));
+}

@@ -98,7 +98,7 @@ impl Upstream {
             let (mut connection, fresh) = match kept {
                 Some(kept) if kept.settled().await => (kept, false),
                 Some(closed_or_stuck) => {
-                    closed_or_stuck.task.abort();
+                    closed_or_stuck.let_go();
                     continue;
                 }
                 None => (self.connect().await?, true),
@@ -171,6 +171,17 @@ impl Connection {
             tokio::task::yield_now().await;
         }
         self.sender.is_ready()
+    }
+
+    /// Nothing is asked of it any more. What its last question still has to send may go out meanwhile: its answer,
+    /// which came early, was a good one.
+    fn let_go(self) {
+        if !self.task.is_finished() {
+            tokio::spawn(async move {
+                tokio::time::sleep(LINGERS).await;
+                self.task.abort();
+            });
+        }
     }
 }
 
@@ -340,6 +351,9 @@ impl Service<Uri> for Way {
 /// Google's front ends keep an idle connection for four minutes; well before that it is not worth
 /// the risk of sending into one that is just being closed.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// Somebody who takes none of it for so long never does.
+const LINGERS: Duration = Duration::from_secs(60);
 
 /// Idle connections a worker: as many as a burst leaves behind.
 pub(crate) const MAX_IDLE: usize = 256;
