@@ -61,7 +61,7 @@ pub(crate) struct Ring {
     pub(crate) next_release: Time,
     /// When anybody was served last.
     pub(crate) served: Option<Time>,
-    /// All were refused this with 401, though they were served shortly before: until when that is believed.
+    /// When all were refused this with 401 though somebody had been served shortly before, and nobody was since.
     pub(crate) keyless: Option<Time>,
     used: u64,
 }

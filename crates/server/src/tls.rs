@@ -38,7 +38,7 @@ pub(crate) fn server_config(config: &Config) -> Result<Option<Arc<ServerConfig>>
                 "tls-cert, tls-key: the certificate and its private key cannot be used together ({e})"
             ))
         })?;
-    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     Ok(Some(Arc::new(server)))
 }
 

@@ -54,7 +54,7 @@ impl Relay {
     }
 
     /// Whether the limit of attempts alone keeps this request from another key: the next one goes on there.
-    fn untried(&mut self, id: RequestId, ring: RingId, now: Time) -> bool {
+    pub(super) fn untried(&mut self, id: RequestId, ring: RingId, now: Time) -> bool {
         let limit = self.settings.attempts;
         let request = self
             .requests

@@ -4,7 +4,7 @@ use super::{Current, Done, Next, Relay, RequestId, Unshown};
 use crate::block::Reason;
 use crate::event::Change;
 use crate::facts::{Facts, Kinds, Repeat};
-use crate::pool::Carrier;
+use crate::pool::{Carrier, ProjectId};
 use crate::refusal::Refusal;
 use crate::ring::Want;
 use crate::time::Time;
@@ -43,6 +43,10 @@ impl Relay {
             Meaning::Served => self.served(id, &facts, &current, now),
             Meaning::Quota | Meaning::Billing | Meaning::KeyDead => {
                 self.block(&verdict.effect, &facts, &current, now);
+                if meaning == Meaning::Quota {
+                    // Nor did this one say that there is no such model, or that it may not.
+                    self.stands_alone(id, Some(current.key.project_id), now);
+                }
                 if let (Some(effect), Some(request)) = (&verdict.effect, self.get_mut(id)) {
                     request.last_violation = (meaning == Meaning::Quota)
                         .then(|| (effect.violation.clone().map(Arc::new), effect.reason));
@@ -143,14 +147,7 @@ impl Relay {
             ring.keyless = None;
         }
         // Another was refused what this one got: it was its own fault.
-        if let Some((key, _, Some(effect))) = self
-            .get_mut(id)
-            .and_then(|request| request.suspicion.take())
-            && key.project_id != current.key.project_id
-        {
-            let change = self.pool.change(&effect, &key, false, now);
-            self.emit(change, now);
-        }
+        self.stands_alone(id, Some(current.key.project_id), now);
         Next::Deliver(None)
     }
 
@@ -183,7 +180,8 @@ impl Relay {
 
     /// Neither way of showing the key was taken: by the key's fault, by the surface's or the model's (one type of
     /// key may be all that it takes), or because this is a thing that takes no keys (some want OAuth, and which
-    /// they are is Google's to change). So others are asked first: if one is served, the refused ones were at fault.
+    /// they are is Google's to change). Where nobody was served the same lately the key is out for it, and no harm is
+    /// done if it is none's fault. Else others are asked first: if one is served, the refused ones were at fault.
     fn no_carrier(
         &mut self,
         id: RequestId,
@@ -192,46 +190,53 @@ impl Relay {
         can_repeat: bool,
         now: Time,
     ) -> Next {
-        let Some(request) = self.get_mut(id) else {
-            return Next::Deliver(None);
-        };
-        request.unshown.push(Unshown {
+        let unshown = Unshown {
             key: Arc::clone(&current.key),
             trial: current.pick.trial,
-        });
-        let refused = request.unshown.len();
+        };
+        let lately = |at: Time| now.since(at) < LATELY;
         let ring = self.pool.ring_mut(current.ring);
-        let (served, keyless, comes_back) = ring.map_or((false, false, false), |ring| {
-            let lately = |at: Time| now.since(at) < LATELY;
-            (
-                ring.served.is_some_and(lately),
-                ring.keyless.is_some_and(|until| until > now),
-                ring.first_back().is_some(),
-            )
+        let (served, keyless) = ring.map_or((None, None), |ring| (ring.served, ring.keyless));
+        let is_known = facts.model.is_none() || served.is_some_and(lately);
+        let refused = self.get_mut(id).map_or(0, |request| {
+            request.unshown.push(unshown);
+            request.unshown.len()
         });
-        let is_believed = served && refused >= if keyless { AGREE } else { MOST_REFUSED };
-        if !is_believed && !can_repeat {
-            return Next::Deliver(Some("body-not-repeatable"));
-        }
-        if !is_believed && self.another(id, now) {
+        let most = if keyless.is_some_and(lately) {
+            AGREE
+        } else {
+            MOST_REFUSED
+        };
+        let is_believed = is_known && refused >= most;
+        let goes_on = !is_believed
+            && can_repeat
+            && (self.another(id, now) || self.untried(id, current.ring, now));
+        if goes_on && is_known {
             return Next::Retry;
         }
         let all = self
             .get_mut(id)
             .map(|request| std::mem::take(&mut request.unshown))
             .unwrap_or_default();
-        // While others rest, those who are here count for less than what these may say.
-        if facts.model.is_some() && (!served || comes_back && !is_believed) {
+        // Those who rest may be served: while they do, it is not all who are refused.
+        let rests = facts.model.is_some() && self.pool.first_back(current.ring).is_some();
+        if !is_known || rests && !is_believed {
             self.no_credential(&all, facts, current, now);
-            return Next::Retry;
+            return if can_repeat {
+                Next::Retry
+            } else {
+                Next::Deliver(Some("body-not-repeatable"))
+            };
         }
         self.not_tried(&all, current, now);
         if let Some(ring) = self.pool.ring_mut(current.ring)
-            && !keyless
+            && facts.model.is_some()
+            && can_repeat
+            && !keyless.is_some_and(lately)
         {
-            ring.keyless = Some(now + LATELY);
+            ring.keyless = Some(now);
         }
-        Next::Deliver(None)
+        Next::Deliver((!can_repeat && !is_believed).then_some("body-not-repeatable"))
     }
 
     /// No way of showing these keys is taken, for what was asked. Whether that is so of all else nobody says, and
@@ -285,9 +290,30 @@ impl Relay {
         }
         request.suspicion = Some((Arc::clone(&current.key), meaning, effect));
         if self.another(id, now) {
+            return Next::Retry;
+        }
+        // Those who rest for this model have it.
+        let rests = self.pool.first_back(current.ring).is_some();
+        if rests && self.stands_alone(id, None, now) {
             Next::Retry
         } else {
             Next::Deliver(None)
+        }
+    }
+
+    /// What one project said alone is held against it: another, if not this one itself, said something else. Says
+    /// whether anything is.
+    fn stands_alone(&mut self, id: RequestId, other: Option<ProjectId>, now: Time) -> bool {
+        let Some(request) = self.get_mut(id) else {
+            return false;
+        };
+        match request.suspicion.take() {
+            Some((key, _, Some(effect))) if other != Some(key.project_id) => {
+                let change = self.pool.change(&effect, &key, false, now);
+                self.emit(change, now);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -494,7 +520,7 @@ const LATELY: Duration = Duration::from_secs(15 * 60);
 /// Keys that must agree that nobody is served this, where lately all did.
 const AGREE: usize = 2;
 
-/// Where somebody was served lately, nobody's request is asked of more keys than this.
+/// Where somebody was served lately, no request is asked of more keys that refuse it than this.
 const MOST_REFUSED: usize = 64;
 
 /// "Resource has been exhausted": two projects, then twice more after the model's pause.

@@ -4,7 +4,7 @@ use super::world::{End, MINUTE_ID, World, generate, quota, refused};
 use crate::facts::{ClientId, Facts, Kind, Surface};
 use crate::pool::Carrier;
 use crate::refusal::Refusal;
-use crate::relay::Attempt;
+use crate::relay::{Attempt, Step};
 use crate::settings::Settings;
 use crate::time::Time;
 use crate::verdict::Outcome;
@@ -277,6 +277,67 @@ fn of_very_many_keys_a_request_that_is_refused_is_asked_of_some() {
 }
 
 #[test]
+fn lists_are_served_by_whoever_is_left() {
+    let mut world = World::new(&["a.1", "b.1", "c.1", "d.1"], Settings::default());
+    world.google(|attempt, _, _| {
+        if ["a.1", "b.1", "c.1"].contains(&&*attempt.key.label) {
+            refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED")
+        } else {
+            Outcome::Served
+        }
+    });
+    world.ask(generate("m")).key();
+    let list = Facts {
+        kind: Kind::Other,
+        model: None,
+        ..generate("m")
+    };
+    for _ in 0..8 {
+        assert_eq!(world.ask(list.clone()).key(), "d.1");
+    }
+}
+
+#[test]
+fn a_pool_of_which_nothing_is_known_is_asked_once() {
+    let names: Vec<String> = (0..200).map(|at| format!("{at}.1")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = World::new(&names, Settings::default());
+    world.google(|_, _, _| refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"));
+    // Each is out as soon as it is refused, so that requests at once do not all ask all of them.
+    let first = world.relay.admit(generate("m"), world.now);
+    for _ in 0..2 {
+        let Step::Send(_) = world.relay.poll(first, world.now) else {
+            panic!("nobody is asked");
+        };
+        let outcome = refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED");
+        world.relay.attempt_done(first, &outcome, true, world.now);
+    }
+    let end = world.ask(generate("m"));
+    assert!(matches!(end, End::Refused { .. }), "{end:?}");
+    assert_eq!(world.attempts.len(), 199 * 2);
+}
+
+#[test]
+fn who_may_make_few_attempts_is_told_that_there_are_others() {
+    let settings = Settings {
+        attempts: Some(3),
+        ..Settings::default()
+    };
+    for known in [true, false] {
+        let mut world = World::new(&["a.1", "b.1", "c.1", "d.1"], settings.clone());
+        if known {
+            world.ask(generate("m")).key();
+        }
+        world.google(|_, _, _| refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"));
+        let end = world.ask(generate("m"));
+        let End::Refused { refusal, .. } = &end else {
+            panic!("{end:?}");
+        };
+        assert!(matches!(refusal, Refusal::Attempts { .. }), "{refusal:?}");
+    }
+}
+
+#[test]
 fn a_key_that_is_refused_while_the_others_rest_is_no_reason_to_give_up() {
     for (max_wait, served) in [(10, true), (1, false)] {
         let settings = Settings {
@@ -341,6 +402,29 @@ fn a_surface_that_takes_no_keys_puts_none_out_on_the_others() {
         ));
     }
     assert_eq!(attempts, 6 + 3 * 2, "it is found out once");
+    world.attempts.clear();
+    for kind in [Kind::Generate, Kind::Embed] {
+        for _ in &names {
+            let facts = Facts {
+                kind,
+                ..generate("m")
+            };
+            world.ask(facts).key();
+        }
+    }
+    world.attempts.sort();
+    assert_eq!(world.attempts, names.map(|name| [name; 2]).concat());
+    let embed = Facts {
+        kind: Kind::Embed,
+        ..chat()
+    };
+    world.google(|_, _, _| Outcome::Served);
+    world.attempts.clear();
+    for _ in &names {
+        world.ask(embed.clone()).key();
+    }
+    world.attempts.sort();
+    assert_eq!(world.attempts, names, "and for its kind alone");
 }
 
 #[test]

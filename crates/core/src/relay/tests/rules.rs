@@ -5,8 +5,9 @@ use crate::event::Event;
 use crate::facts::{ClientId, Facts, Kind, Repeat};
 use crate::pool::Pool;
 use crate::refusal::Refusal;
-use crate::relay::Step;
+use crate::relay::{Attempt, Step};
 use crate::settings::{Settings, Strategy};
+use crate::time::Time;
 use crate::verdict::Outcome;
 use std::time::Duration;
 
@@ -539,5 +540,31 @@ mod properties {
             }
             prop_assert_eq!(world.relay.in_progress(), (0, 0));
         }
+    }
+}
+
+#[test]
+fn one_project_alone_is_not_believed_that_a_model_is_not_there() {
+    let missing = "models/m is not found for API version v1beta";
+    // The other rests already, or is found to.
+    for rests in [true, false] {
+        let mut world = World::new(&["a.1", "b.1"], Settings::default());
+        let until = world.now + Duration::from_secs(3);
+        let google = move |a: Outcome| {
+            move |attempt: &Attempt, _: &Facts, now: Time| match &*attempt.key.project {
+                "a" => a.clone(),
+                _ if now < until => quota("m", MINUTE_ID, 5, until.since(now)),
+                _ => Outcome::Served,
+            }
+        };
+        if rests {
+            world.google(google(Outcome::Served));
+            for _ in 0..2 {
+                assert_eq!(world.ask(generate("m")).key(), "a.1");
+            }
+        }
+        world.google(google(refused(404, missing)));
+        assert_eq!(world.ask(generate("m")).key(), "b.1");
+        assert_eq!(world.ask(generate("m")).attempts(), 1);
     }
 }

@@ -113,7 +113,11 @@ async fn tls_with_the_relays_own_authority_serves_both_versions() {
     ];
     let stand = Stand::start(projects(1), &options).await;
     assert!(stand.base().starts_with("https://"));
-    for (offered, version) in [("h2", Version::HTTP_2), ("http/1.1", Version::HTTP_11)] {
+    for (offered, version) in [
+        ("h2", Version::HTTP_2),
+        ("http/1.1", Version::HTTP_11),
+        ("http/1.0", Version::HTTP_10),
+    ] {
         let mut client = tls::client_config(&[CaSource::File(ca.clone())]).unwrap();
         client.alpn_protocols = vec![offered.into()];
         let stream = TcpStream::connect(stand.relay.running.bound[0])
