@@ -20,7 +20,8 @@ mod merge;
 
 pub use merge::{Duplicate, Merged, Place, Renamed, merge};
 
-use crate::key::{KeyText, KeyTextError};
+use crate::key::{KeyId, KeyText, KeyTextError};
+use std::collections::HashSet;
 use std::fmt;
 
 /// The text of a list, whichever way the editor or the shell saved it. What is none is left to
@@ -49,8 +50,10 @@ pub fn parse(bytes: &[u8]) -> Result<KeyList, KeyListError> {
     if entries.len() > MAX_KEYS {
         return Err(KeyListError::whole(Problem::TooMany));
     }
-    refuse_keys_in_names(&entries)?;
-    Ok(KeyList { entries })
+    let list = KeyList { entries };
+    let keys = list.entries.iter().map(|entry| entry.text.id()).collect();
+    refuse_secrets_in_names(&list, &keys)?;
+    Ok(list)
 }
 
 /// Reads keys separated by commas, white space or semicolons, as a variable holds them. A whole
@@ -238,7 +241,10 @@ impl fmt::Display for Problem {
             Self::KeyWithoutValue => f.write_str("here \"key\" is the label; write the key itself as \"value\": \"KEY\""),
             Self::WrongType(field, takes) => write!(f, "\"{field}\" takes {takes}"),
             Self::BadName(field) => write!(f, "\"{field}\" is empty, longer than 100 characters, or has control characters in it"),
-            Self::KeyAsName(field) => write!(f, "\"{field}\" is a key, and labels, projects and tags are shown to people; write a name there"),
+            Self::KeyAsName(field) => {
+                let also = if *field == "label" { " (or \"key\")" } else { "" };
+                write!(f, "\"{field}\"{also} is a key or a client's token, and labels, projects and tags are shown to people; write a name there")
+            }
             Self::Text(e) => write!(f, "{e}; copy it again from where it was made"),
             Self::Assignment => f.write_str("this looks like NAME=KEY; write the key alone"),
             Self::Punctuation => f.write_str("a quote, a comma or a bracket in a key; write one key a line, without quotes and commas"),
@@ -250,13 +256,22 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for KeyListError {}
 
-/// A label goes into headers, logs and metrics. Somebody who put the key there would publish it.
-fn refuse_keys_in_names(entries: &[Entry]) -> Result<(), KeyListError> {
-    let keys: std::collections::HashSet<_> = entries.iter().map(|e| e.text.id()).collect();
-    let is_key = |name: &str| KeyText::new(name).is_ok_and(|t| keys.contains(&t.id()));
-    for entry in entries {
+/// Looks for secrets where names stand: a label goes into headers, logs and metrics, and somebody who put a key or a
+/// client's token there would publish it. `secrets` are those of all lists that make up a pool, and the tokens.
+///
+/// # Errors
+/// [`Problem::KeyAsName`] at the first entry with such a name.
+pub fn refuse_secrets_in_names(
+    list: &KeyList,
+    secrets: &HashSet<KeyId>,
+) -> Result<(), KeyListError> {
+    let is_secret = |name: &str| {
+        let name = name.trim();
+        looks_like_a_key(name) || KeyText::new(name).is_ok_and(|t| secrets.contains(&t.id()))
+    };
+    for entry in &list.entries {
         let named = [
-            ("key", entry.label.as_deref()),
+            ("label", entry.label.as_deref()),
             ("project", entry.project.as_deref()),
         ];
         let tags = entry
@@ -266,7 +281,7 @@ fn refuse_keys_in_names(entries: &[Entry]) -> Result<(), KeyListError> {
             .map(|t| ("tags", Some(t.as_str())));
         for (field, name) in named.into_iter().chain(tags) {
             let Some(name) = name else { continue };
-            if is_key(name)
+            if is_secret(name)
                 || (entry.text.expose().len() >= 8 && name.contains(entry.text.expose()))
             {
                 return Err(KeyListError::at(entry.line, Problem::KeyAsName(field)));
@@ -274,6 +289,15 @@ fn refuse_keys_in_names(entries: &[Entry]) -> Result<(), KeyListError> {
         }
     }
     Ok(())
+}
+
+/// What Google has given out so far, where only names may stand: who mixes up two fields shows it.
+fn looks_like_a_key(name: &str) -> bool {
+    (name.starts_with("AIza") || name.starts_with("AQ."))
+        && name.len() >= 30
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 const FIELD_HELP: &str = "an entry has \"value\", and may have \"key\" or \"label\", \"project\", \"priority\", \"weight\", \"tags\", \"enabled\", \"models\"";

@@ -51,6 +51,8 @@ pub(crate) enum KeysError {
     Bad { source: String, error: KeyListError },
     /// A key is also what a client shows.
     IsToken { label: String, token: String },
+    /// A client's token is called like a key.
+    NamesToken,
     /// No source gave any. These are there, and empty.
     Nothing { empty: Vec<String> },
 }
@@ -75,6 +77,9 @@ impl fmt::Display for KeysError {
                 f,
                 "the key {label} is the same text as the client token {token}: what clients show the relay is no key of Google's; \
                  remove it from the keys (perhaps GEMINI_API_KEY holds it for a client in this shell)"
+            ),
+            Self::NamesToken => f.write_str(
+                "the name of a client token is one of the keys, and names are in the log: a token is written name=SECRET",
             ),
             Self::Nothing { empty } if empty.is_empty() => {
                 write!(f, "No API keys. {HOW_TO_GIVE_KEYS}")

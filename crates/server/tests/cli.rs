@@ -314,6 +314,44 @@ fn a_key_that_is_a_client_token_is_refused() {
     }
 }
 
+/// Labels are in answers' headers, and names of tokens in the log.
+#[test]
+fn a_secret_where_a_name_belongs_is_refused_whichever_source_it_is_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.json");
+    let other = "made-up-key-of-the-file-0001";
+    let token = "made-up-token-of-a-client-0001";
+    for (label, words) in [
+        (SECRET, "keys.json: line 1: \"label\" (or \"key\") is a key"),
+        (token, "keys.json: line 1: \"label\" (or \"key\") is a key"),
+        (
+            "AIzaMadeUpButLongEnoughToLookLikeOne",
+            "keys.json: line 1: \"label\"",
+        ),
+    ] {
+        let list = format!(r#"[{{"key": "{label}", "value": "{other}"}}]"#);
+        std::fs::write(&file, list).unwrap();
+        let tokens = format!("alice={token}");
+        refuses(
+            &[
+                ("GEMINI_API_KEYS", SECRET),
+                ("GEMINI_RELAY_TOKENS", &tokens),
+            ],
+            &["--keys", file.to_str().unwrap()],
+            words,
+        );
+    }
+    let tokens = format!("{SECRET}={token}");
+    refuses(
+        &[
+            ("GEMINI_API_KEYS", SECRET),
+            ("GEMINI_RELAY_TOKENS", &tokens),
+        ],
+        &[],
+        "the name of a client token is one of the keys",
+    );
+}
+
 #[test]
 fn an_upstream_that_is_the_relay_itself_is_refused() {
     for upstream in [

@@ -74,6 +74,19 @@ pub(crate) fn read(found: &str, tokens: &[(String, KeyText)], known: bool) -> Ke
             }
         }
     }
+    let all = lists.iter().flat_map(|list| &list.entries);
+    let secrets = all
+        .map(|entry| entry.text.id())
+        .chain(tokens.iter().map(|(_, secret)| secret.id()))
+        .collect();
+    lists.retain(|list| {
+        let said = keylist::refuse_secrets_in_names(list, &secrets);
+        if let Err(error) = &said {
+            partial = true;
+            problems.push(format!("a list of keys: {error}"));
+        }
+        said.is_ok()
+    });
     let mut keys = keylist::merge(lists).keys;
     leave_out_tokens(&mut keys, tokens, &mut problems);
     let replace = !(keys.is_empty() || known && partial);
@@ -102,6 +115,12 @@ fn leave_out_tokens(
     problems: &mut Vec<String>,
 ) {
     keys.retain(|key| {
+        if tokens.iter().any(|(name, _)| name == key.text.expose()) {
+            problems.push(
+                "the name of a client token is one of the keys, and names are in the log: that key is left out".into(),
+            );
+            return false;
+        }
         let Some((name, _)) = tokens.iter().find(|(_, secret)| *secret == key.text) else {
             return true;
         };
@@ -238,6 +257,29 @@ mod tests {
         assert_eq!(texts, ["made-up-key-2"]);
         assert!(keys.problems[0].contains("key_0") && keys.problems[0].contains("alice"));
         assert!(!keys.problems[0].contains("made-up"));
+    }
+
+    #[test]
+    fn a_secret_where_a_name_belongs_is_shown_to_nobody() {
+        let token = KeyText::new("made-up-token-1").unwrap();
+        for label in ["made-up-key-1", "made-up-token-1"] {
+            let list = json!([{"label": label, "value": "made-up-key-2"}]).to_string();
+            let found = json!({"config": list, "secret": "made-up-key-1"});
+            let tokens = [("alice".to_owned(), token.clone())];
+            let keys = read(&found.to_string(), &tokens, true);
+            assert!(!keys.replace);
+            assert!(
+                keys.keys
+                    .iter()
+                    .all(|key| key.label.as_deref() != Some(label))
+            );
+            assert!(!keys.problems.join("; ").contains("made-up"));
+        }
+        let tokens = [("made-up-key-1".to_owned(), token)];
+        let found = json!({"secret": "made-up-key-1, made-up-key-2"});
+        let keys = read(&found.to_string(), &tokens, false);
+        assert_eq!(keys.keys.len(), 1);
+        assert!(keys.problems[0].contains("the name of a client token"));
     }
 
     #[track_caller]

@@ -5,8 +5,8 @@ use crate::config::Config;
 use crate::options::show;
 use crate::tokens::ClientToken;
 use gemini_relay_core::keylist::{self, KeyList, KeyListError, Merged, Place};
-use gemini_relay_core::{KeyId, KeySpec};
-use std::collections::HashMap;
+use gemini_relay_core::{KeyId, KeySpec, KeyText};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
@@ -104,6 +104,16 @@ impl Sources {
             .filter(|(_, list)| list.entries.is_empty())
             .map(|(name, _)| name.clone())
             .collect();
+        let keys = lists.iter().flat_map(|list| &list.entries);
+        let mut secrets: HashSet<KeyId> = keys.map(|entry| entry.text.id()).collect();
+        self.refuse_named(&secrets)?;
+        secrets.extend(self.0.tokens.keys());
+        for (name, list) in names.iter().zip(&lists) {
+            keylist::refuse_secrets_in_names(list, &secrets).map_err(|error| KeysError::Bad {
+                source: name.clone(),
+                error,
+            })?;
+        }
         let merged = keylist::merge(lists);
         if merged.keys.is_empty() {
             return Err(KeysError::Nothing { empty });
@@ -165,6 +175,16 @@ impl Sources {
                 )
             });
         files.chain(variables).collect()
+    }
+
+    /// The name of a client's token is in the log.
+    fn refuse_named(&self, keys: &HashSet<KeyId>) -> Result<(), KeysError> {
+        let mut names = self.0.tokens.values();
+        let is_key = |name: &String| KeyText::new(name).is_ok_and(|name| keys.contains(&name.id()));
+        if names.any(is_key) {
+            return Err(KeysError::NamesToken);
+        }
+        Ok(())
     }
 
     fn refuse_tokens(&self, keys: &[KeySpec]) -> Result<(), KeysError> {
