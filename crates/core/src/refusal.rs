@@ -47,6 +47,11 @@ pub enum Refusal {
         /// The model asked for.
         model: Option<String>,
     },
+    /// "Resource has been exhausted" everywhere: nobody's quota.
+    Capacity {
+        /// When to come again.
+        back: Time,
+    },
     /// The model is overloaded for everybody.
     Overloaded {
         /// When the next request is let through.
@@ -117,6 +122,7 @@ impl Refusal {
             Self::Tier { .. } => "tier",
             Self::AllDead { .. } => "no-usable-key",
             Self::NotAllowed { .. } => "model-not-allowed",
+            Self::Capacity { .. } => "shared-capacity",
             Self::Overloaded { .. } => "overloaded",
             Self::EgressBan { .. } => "egress-ban",
             Self::Attempts { .. } => "attempts",
@@ -173,6 +179,7 @@ impl Refusal {
         match self {
             Self::Quota { back, .. }
             | Self::Tier { back, .. }
+            | Self::Capacity { back }
             | Self::Overloaded { back }
             | Self::EgressBan { back }
             | Self::Attempts { back, .. }
@@ -188,6 +195,7 @@ impl Refusal {
         match self {
             Self::Quota { .. }
             | Self::Tier { .. }
+            | Self::Capacity { .. }
             | Self::Attempts { .. }
             | Self::Crowded { .. } => (429, "RESOURCE_EXHAUSTED"),
             Self::AllDead { .. }
@@ -224,6 +232,7 @@ impl Refusal {
             Self::NotAllowed { model: asked } => {
                 format!("No key of this gemini-relay may be used for {}: see `models` in its key list.", model(asked))
             }
+            Self::Capacity { .. } => format!("Resource has been exhausted (e.g. check quota).{retry}"),
             Self::Overloaded { .. } => format!("The model is overloaded. Please try again later.{retry}"),
             Self::EgressBan { .. } => format!(
                 "Google refuses this relay's network address for a while (\"automated queries\"); its keys are not the reason.{retry}"
@@ -271,7 +280,9 @@ impl Refusal {
         }) = self
         else {
             return match self {
-                Self::Crowded { .. } | Self::Attempts { .. } => retry.into_iter().collect(),
+                Self::Capacity { .. } | Self::Crowded { .. } | Self::Attempts { .. } => {
+                    retry.into_iter().collect()
+                }
                 _ => Vec::new(),
             };
         };
@@ -304,9 +315,10 @@ impl Refusal {
     const fn interactions_code(&self) -> &'static str {
         match self {
             Self::Quota { day: true, .. } | Self::Tier { .. } => "quota_exceeded",
-            Self::Quota { .. } | Self::Attempts { .. } | Self::Crowded { .. } => {
-                "rate_limit_exceeded"
-            }
+            Self::Quota { .. }
+            | Self::Capacity { .. }
+            | Self::Attempts { .. }
+            | Self::Crowded { .. } => "rate_limit_exceeded",
             Self::Unauthorized => "authentication",
             Self::Forbidden(_) => "permission_denied",
             Self::NotFound => "not_found",

@@ -92,13 +92,14 @@ impl Storms {
         self.said(scope, project, client, false, now);
     }
 
-    /// Google's page about automated queries came.
-    pub(crate) fn ban(&mut self, now: Time) {
+    /// Google's page about automated queries came. Says how long it holds.
+    pub(crate) fn ban(&mut self, now: Time) -> Time {
         let ban = self.ban.get_or_insert_default();
         if ban.until <= now {
             ban.until = now + BAN * (1 << ban.level.min(5));
             ban.level += 1;
         }
+        ban.until
     }
 
     /// An answer was served: it is over.

@@ -24,9 +24,11 @@ pub(crate) fn announce(config: &Config, keys: &[KeySpec], sources: &Sources, bou
             keys = keys.len(),
             projects = keys::projects(keys),
             access = ?config.access,
-            insecure = warnings.join("; "),
             "listening"
         );
+        for warning in &warnings {
+            tracing::warn!("insecure: {warning}");
+        }
         return;
     }
     let text = text(config, keys, &urls, &warnings, logging::colour());

@@ -558,3 +558,34 @@ fn keys_without_a_place_to_go_are_told_where() {
         );
     }
 }
+
+#[test]
+fn config_says_what_other_programs_variables_do_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let shown = |variables: &[(&str, &str)], arguments: &[&str], name: &str| {
+        let mut all = vec![("GEMINI_API_KEYS", SECRET)];
+        all.extend(variables);
+        let said = run(folder.path(), &all, &[&["config"], arguments].concat());
+        assert_eq!(said.status, 0, "{}", said.err);
+        let line = said.out.lines().find(|line| line.starts_with(name));
+        let words: Vec<&str> = line.unwrap().split_whitespace().collect();
+        words.join(" ")
+    };
+    let proxy = ("HTTPS_PROXY", "http://me:kw7Tq@proxy.example:3128");
+    assert_eq!(
+        shown(&[proxy], &[], "proxy "),
+        "proxy http://proxy.example:3128/ HTTPS_PROXY"
+    );
+    let not_here = ("NO_PROXY", "googleapis.com");
+    assert!(shown(&[proxy, not_here], &[], "proxy ").ends_with("default"));
+    assert_eq!(
+        shown(&[proxy], &["--proxy", "none"], "proxy "),
+        "proxy none --proxy"
+    );
+    let ca = ("SSL_CERT_FILE", ca.to_str().unwrap());
+    assert_eq!(
+        shown(&[ca], &["--ca", "system"], "ca "),
+        format!("ca system, {} --ca, SSL_CERT_FILE", ca.1)
+    );
+}

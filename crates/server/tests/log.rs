@@ -143,11 +143,14 @@ fn a_requests_line_for_machines_has_every_field() {
     let google = emulator(one_project_each(&["made-up-1"]));
     let mut relay = Process::start(
         folder.path(),
-        &[("GEMINI_API_KEYS", "made-up-1")],
+        &[
+            ("GEMINI_API_KEYS", "made-up-1"),
+            ("GEMINI_RELAY_TOKENS", "alice=short"),
+        ],
         &["--upstream", &google.url(), "--log-format", "json"],
     );
     let (line, body) = generate("hello");
-    let answer = ask(&relay.address, &line, &[], &body).rest();
+    let answer = ask(&relay.address, &line, &["x-goog-api-key: short"], &body).rest();
     relay.signal("TERM");
     assert!(relay.ended(PATIENCE).success());
     let log = relay.log();
@@ -159,6 +162,11 @@ fn a_requests_line_for_machines_has_every_field() {
         .iter()
         .find(|line| line["message"] == "request")
         .unwrap();
+    let insecure = lines.iter().find(|line| {
+        let message = line["message"].as_str().unwrap_or_default();
+        message == "insecure: the client token alice is short and can be guessed"
+    });
+    assert_eq!(insecure.unwrap()["level"], "WARN");
     let id = line["id"].as_str().unwrap();
     assert!(
         answer.contains(&format!("x-gemini-relay-request-id: {id}\r\n")),
@@ -167,7 +175,7 @@ fn a_requests_line_for_machines_has_every_field() {
     for (name, value) in [
         ("level", "INFO"),
         ("target", "gemini_relay::request"),
-        ("client", "-"),
+        ("client", "alice"),
         ("surface", "gemini"),
         ("kind", "generate"),
         ("model", "gemini-2.5-flash"),

@@ -27,7 +27,11 @@ impl Relay {
             };
         }
         if let Some((back, block)) = back {
-            return quota_refusal(block, model, back);
+            return match block {
+                // Nobody's quota.
+                Some(block) if block.reason == Reason::Capacity => Refusal::Capacity { back },
+                block => quota_refusal(block, model, back),
+            };
         }
         match trial {
             Some((back, Some(block))) if block.reason == Reason::Tier => Refusal::Tier {

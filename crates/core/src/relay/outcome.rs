@@ -86,8 +86,12 @@ impl Relay {
                 now,
             ),
             Meaning::EgressBan => {
-                self.storms.ban(now);
-                self.shared(id, can_repeat, BAN_TRIES, Duration::ZERO, "egress-ban", now)
+                let back = self.storms.ban(now);
+                match self.shared(id, can_repeat, BAN_TRIES, Duration::ZERO, "egress-ban", now) {
+                    // No client can read a page.
+                    Next::Deliver(_) => Next::Refuse(Refusal::EgressBan { back }),
+                    next => next,
+                }
             }
             Meaning::Signature => self.earlier_project(id, &current, can_repeat),
             Meaning::Server => {

@@ -1,8 +1,9 @@
 //! What `gemini-relay config` prints: each option, its value, and who said so. No secret.
 
-use super::{Config, Tls};
+use super::{CaSource, Config, Tls};
 use crate::keys::Sources;
 use crate::options::{Kind, OptionSpec, Origin, Resolved, show, table::OPTIONS};
+use http::uri::Scheme;
 use serde_json::json;
 use std::fmt::Write;
 
@@ -67,6 +68,20 @@ struct Row {
 
 fn row(spec: &'static OptionSpec, given: &Resolved, config: &Config) -> Row {
     let values = given.all(spec.name);
+    // What other programs' variables say.
+    let usual = match spec.name {
+        "proxy" if values.is_empty() => usual_proxy(config),
+        "ca" if config.ca.len() > values.len() => match config.ca.last() {
+            Some(CaSource::File(file)) => Some((
+                "SSL_CERT_FILE",
+                show::path(&file.to_string_lossy())
+                    .trim_matches('"')
+                    .to_owned(),
+            )),
+            _ => None,
+        },
+        _ => None,
+    };
     let value = match spec.name {
         "tokens" if !values.is_empty() => {
             let from_here = config.tokens.iter().filter(|t| !t.from_file).count();
@@ -90,6 +105,17 @@ fn row(spec: &'static OptionSpec, given: &Resolved, config: &Config) -> Row {
     debug_assert!(spec.kind != Kind::Tokens || spec.is_secret());
     let mut origins: Vec<String> = values.iter().map(|g| g.origin.to_string()).collect();
     origins.dedup();
+    let value = match usual {
+        Some((variable, said)) => {
+            origins.push(variable.to_owned());
+            if values.is_empty() {
+                said
+            } else {
+                format!("{value}, {said}")
+            }
+        }
+        None => value,
+    };
     if origins.is_empty() {
         origins.push(Origin::Default.to_string());
     }
@@ -98,6 +124,23 @@ fn row(spec: &'static OptionSpec, given: &Resolved, config: &Config) -> Row {
         value,
         origin: origins.join(", "),
     }
+}
+
+/// The proxy on the way to the upstream, and the variable that says so.
+fn usual_proxy(config: &Config) -> Option<(&'static str, String)> {
+    let proxy = config
+        .proxy
+        .matcher()
+        .intercept(&config.upstream.destination())?;
+    let names = if config.upstream.scheme == Scheme::HTTPS {
+        ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+    } else {
+        ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+    };
+    let name = names
+        .into_iter()
+        .find(|name| std::env::var_os(name).is_some())?;
+    Some((name, show::url(&proxy.uri().to_string())))
 }
 
 /// One long list of files should not push every other line's origin off the screen.

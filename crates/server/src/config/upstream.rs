@@ -2,6 +2,7 @@
 
 use crate::options::value::{Listen, Remedy};
 use gemini_relay_core::options;
+use http::Uri;
 use http::uri::{Authority, Scheme};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
@@ -23,6 +24,16 @@ impl Upstream {
             authority,
             path,
         })
+    }
+
+    /// Where connections to it go.
+    pub(crate) fn destination(&self) -> Uri {
+        Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query("/")
+            .build()
+            .unwrap_or_default()
     }
 
     pub(crate) fn is_https(&self) -> bool {

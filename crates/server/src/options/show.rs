@@ -50,7 +50,7 @@ pub(crate) fn path(text: &str) -> String {
 }
 
 /// A URL without user, password and query.
-fn url(text: &str) -> String {
+pub(crate) fn url(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(s, r)| (s, r));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

@@ -403,30 +403,39 @@ impl Exchange {
 
     /// The relay's own headers.
     fn mark(&mut self, headers: &mut HeaderMap, status: StatusCode, attempts: u32) {
-        let record = &mut self.ticket.record;
-        record.status = status.as_u16();
-        record.received = self.source.total();
-        if !self.ticket.shared().config.response_headers {
-            return;
-        }
-        let record = &self.ticket.record;
-        if let Some(key) = &record.key {
-            headers.insert(KEY, key.label_header().clone());
-        }
-        let count = match attempts {
-            1 => HeaderValue::from_static("1"),
-            count => HeaderValue::from(count),
-        };
-        headers.insert(ATTEMPTS, count);
-        if let Ok(id) = HeaderValue::from_str(record.id.as_str()) {
-            headers.insert(REQUEST_ID, id);
-        }
-        let reason = record.reason.or_else(|| {
-            (status.as_u16() >= 400 && self.source.is_passing()).then_some("body-past-replay-limit")
-        });
-        if let Some(reason) = reason {
-            headers.insert(REASON, HeaderValue::from_static(reason));
-        }
+        self.ticket.record.received = self.source.total();
+        let past_limit = status.as_u16() >= 400 && self.source.is_passing();
+        let why = past_limit.then_some("body-past-replay-limit");
+        mark(&mut self.ticket, headers, status, attempts, why);
+    }
+}
+
+/// Notes the status of an answer, and says in its headers whose it is; `why` if nothing else is known to be.
+pub(crate) fn mark(
+    ticket: &mut Ticket,
+    headers: &mut HeaderMap,
+    status: StatusCode,
+    attempts: u32,
+    why: Option<&'static str>,
+) {
+    ticket.record.status = status.as_u16();
+    if !ticket.shared().config.response_headers {
+        return;
+    }
+    let record = &ticket.record;
+    if let Some(key) = &record.key {
+        headers.insert(KEY, key.label_header().clone());
+    }
+    let count = match attempts {
+        1 => HeaderValue::from_static("1"),
+        count => HeaderValue::from(count),
+    };
+    headers.insert(ATTEMPTS, count);
+    if let Ok(id) = HeaderValue::from_str(record.id.as_str()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if let Some(reason) = record.reason.or(why) {
+        headers.insert(REASON, HeaderValue::from_static(reason));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, Ticket};
 use super::body::{BodyError, Source};
-use super::exchange::{Exchange, refused};
+use super::exchange::{Exchange, mark, refused};
 use super::record::{Ending, Record};
 use super::shared::Shared;
 use super::upstream::Upstream;
@@ -244,9 +244,9 @@ fn record(shared: &Shared, found: &Recognised, client: ClientId) -> Record {
 fn stalled(shared: &Shared, found: &Recognised, mut ticket: Ticket) -> Response<Answer> {
     let refusal = Refusal::Stalled;
     let array = found.array && found.streams;
-    let (parts, body) = refused(shared, &refusal, found.surface, array);
-    ticket.record.status = parts.status.as_u16();
+    let (mut parts, body) = refused(shared, &refusal, found.surface, array);
     ticket.record.reason = Some(refusal.name());
+    mark(&mut ticket, &mut parts.headers, parts.status, 0, None);
     Response::from_parts(parts, Answer::whole(body, Some(ticket)))
 }
 

@@ -80,7 +80,7 @@ impl Upstream {
         };
         Self {
             connector,
-            destination: destination(config),
+            destination: config.upstream.destination(),
             idle: Arc::default(),
         }
     }
@@ -248,15 +248,6 @@ impl std::error::Error for SendError {
     }
 }
 
-fn destination(config: &Config) -> Uri {
-    Uri::builder()
-        .scheme(config.upstream.scheme.clone())
-        .authority(config.upstream.authority.clone())
-        .path_and_query("/")
-        .build()
-        .unwrap_or_default()
-}
-
 /// A connection, with its TLS handshake and its proxy's greeting, within the connect limit.
 #[derive(Clone)]
 struct Within {
@@ -299,7 +290,11 @@ impl Way {
         tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
         #[cfg(any(target_os = "linux", target_os = "android"))]
         tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-        let Some(proxy) = config.proxy.matcher().intercept(&destination(config)) else {
+        let Some(proxy) = config
+            .proxy
+            .matcher()
+            .intercept(&config.upstream.destination())
+        else {
             return Self::Direct(tcp);
         };
         if proxy

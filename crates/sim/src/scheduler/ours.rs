@@ -189,6 +189,7 @@ fn refuse(refusal: &Refusal, now: Millis) -> Step {
     let back = match refusal {
         Refusal::Quota { back, .. }
         | Refusal::Tier { back, .. }
+        | Refusal::Capacity { back }
         | Refusal::Overloaded { back }
         | Refusal::EgressBan { back }
         | Refusal::Crowded { back } => Some(*back),

@@ -31,6 +31,8 @@ async fn a_body_that_stops_is_answered_in_its_dialect_and_let_go() {
         let ask = Ask::new(Method::POST, path, body).header("content-type", "application/json");
         let answer = ask.whole(stand.base()).await.is(408);
         assert_eq!(answer.header("connection"), "close");
+        assert_eq!(answer.header("x-gemini-relay-reason"), "body-timeout");
+        assert_eq!(answer.header("x-gemini-relay-request-id").len(), 16);
         assert_eq!(answer.text().starts_with('['), array, "{}", answer.text());
         assert_eq!(answer.json()["error"]["status"], "DEADLINE_EXCEEDED");
         until("what was kept is let go", || {

@@ -41,7 +41,7 @@ async fn one_key_that_fails_for_good_gives_the_client_what_the_verdict_says() {
         let answer = Ask::generate("hello").whole(subject.base()).await;
         let expected = match sample.meaning {
             Meaning::Quota => 429,
-            Meaning::Billing | Meaning::KeyDead | Meaning::Carrier => 503,
+            Meaning::Billing | Meaning::KeyDead | Meaning::Carrier | Meaning::EgressBan => 503,
             _ => sample.status,
         };
         let at = sample.at;
