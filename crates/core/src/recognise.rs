@@ -215,9 +215,9 @@ fn openai_path<'a>(
     ) {
         return Some(rest);
     }
-    let shared = matches!(first, "models" | "files" | "batches")
-        && !rest.contains(':')
-        && matches!(version, None | Some("v1"));
+    let shared = matches!(version, None | Some("v1"))
+        && matches!(first, "models" | "files" | "batches")
+        && !rest.contains(':');
     if !shared {
         return None;
     }

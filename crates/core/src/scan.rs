@@ -138,6 +138,11 @@ impl Scanner {
                             self.key_ends();
                         }
                         at += text.len() + 1;
+                        // Nearly every name's colon stands right behind it.
+                        if key && piece.get(at) == Some(&b':') {
+                            self.place = Place::Value;
+                            at += 1;
+                        }
                     }
                     None => {
                         self.string_begins();
