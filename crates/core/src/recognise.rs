@@ -307,7 +307,8 @@ fn is_version(segment: &str) -> bool {
 }
 
 fn collapse_slashes(path: &str) -> Cow<'_, str> {
-    if memchr::memmem::find(path.as_bytes(), b"//").is_none() {
+    // A search would get ready for longer than this takes.
+    if !path.as_bytes().windows(2).any(|two| two == b"//") {
         return Cow::Borrowed(path);
     }
     let mut out = String::with_capacity(path.len());
