@@ -27,6 +27,7 @@ pub(crate) fn ci() -> Result<(), String> {
     });
     steps.run("dependencies", dependencies);
     steps.run("core on wasm32", wasm);
+    steps.run("Windows and macOS", other_systems);
     steps.tests();
     steps.run("instruction counts", || bench::run(&["gate".to_owned()]));
     steps.finish()
@@ -72,6 +73,42 @@ pub(crate) fn wasm() -> Result<(), String> {
     );
     setup::run(&mut command).map_err(|error| {
         format!("{error} (the target is missing? `rustup target add wasm32-unknown-unknown`)")
+    })
+}
+
+/// That the relay compiles for Windows and macOS, where their standard libraries can be had.
+pub(crate) fn other_systems() -> Result<(), String> {
+    let compiler = root().join("xtask/assets/no-compiler.sh");
+    for target in ["x86_64-pc-windows-gnu", "x86_64-apple-darwin"] {
+        if !has_target(target) {
+            // Fails where the compiler is not rustup's.
+            let _ = Command::new("rustup")
+                .args(["target", "add", target])
+                .status();
+        }
+        if !has_target(target) {
+            say!("NOT CHECKED: {target} cannot be had here (`rustup target add {target}`)");
+            continue;
+        }
+        let mut command = cargo(&["check", "--package", "gemini-relay", "--target", target]);
+        command.args(["--target-dir", "target/other"]);
+        command.env("CC", &compiler).env("AR", &compiler);
+        setup::run(&mut command)?;
+    }
+    Ok(())
+}
+
+fn has_target(target: &str) -> bool {
+    let asked = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", target])
+        .output();
+    asked.is_ok_and(|output| {
+        let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        std::fs::read_dir(folder).is_ok_and(|mut files| {
+            files.any(|file| {
+                file.is_ok_and(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
+            })
+        })
     })
 }
 

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         "test" => ci::test(),
         "ci" => ci::ci(),
         "wasm" => ci::wasm(),
+        "systems" => ci::other_systems(),
         "worker-dist" => worker::dist().map(drop),
         "worker" => worker::test(),
         "soak" => ci::soak(),
@@ -64,6 +65,7 @@ const HELP: &str = "usage: cargo xtask TASK
   worker-dist
             the Worker as a folder that `npx wrangler deploy` takes
   wasm      core's tests on wasm32
+  systems   whether the relay compiles for Windows and macOS
   ci        format, clippy, dependencies, wasm32, every test, instruction counts
   bench     the relay beside nginx; `bench gate` for the instruction counts alone,
             `bench worker` for the Worker beside the same calls in JavaScript; `--write` for the pages of docs/
