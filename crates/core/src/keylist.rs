@@ -20,8 +20,8 @@ mod merge;
 
 pub use merge::{Duplicate, Merged, Place, Renamed, merge};
 
-use crate::key::{KeyId, KeyText, KeyTextError};
-use std::collections::HashSet;
+use crate::key::{KeyText, KeyTextError};
+use crate::secrets::Secrets;
 use std::fmt;
 
 /// The text of a list, whichever way the editor or the shell saved it. What is none is left to
@@ -51,7 +51,7 @@ pub fn parse(bytes: &[u8]) -> Result<KeyList, KeyListError> {
         return Err(KeyListError::whole(Problem::TooMany));
     }
     let list = KeyList { entries };
-    let keys = list.entries.iter().map(|entry| entry.text.id()).collect();
+    let keys = list.entries.iter().map(|entry| &entry.text).collect();
     refuse_secrets_in_names(&list, &keys)?;
     Ok(list)
 }
@@ -261,14 +261,9 @@ impl std::error::Error for KeyListError {}
 ///
 /// # Errors
 /// [`Problem::KeyAsName`] at the first entry with such a name.
-pub fn refuse_secrets_in_names(
-    list: &KeyList,
-    secrets: &HashSet<KeyId>,
-) -> Result<(), KeyListError> {
-    let is_secret = |name: &str| {
-        let name = name.trim();
-        looks_like_a_key(name) || KeyText::new(name).is_ok_and(|t| secrets.contains(&t.id()))
-    };
+pub fn refuse_secrets_in_names(list: &KeyList, secrets: &Secrets) -> Result<(), KeyListError> {
+    let is_secret =
+        |name: &str| looks_like_a_key(name.trim()) || secrets.are_in(name.as_bytes(), usize::MAX);
     for entry in &list.entries {
         let named = [
             ("label", entry.label.as_deref()),
@@ -281,9 +276,7 @@ pub fn refuse_secrets_in_names(
             .map(|t| ("tags", Some(t.as_str())));
         for (field, name) in named.into_iter().chain(tags) {
             let Some(name) = name else { continue };
-            if is_secret(name)
-                || (entry.text.expose().len() >= 8 && name.contains(entry.text.expose()))
-            {
+            if is_secret(name) {
                 return Err(KeyListError::at(entry.line, Problem::KeyAsName(field)));
             }
         }

@@ -29,6 +29,7 @@ pub mod relay;
 mod ring;
 mod rotation;
 pub mod scan;
+pub mod secrets;
 pub mod settings;
 mod spelling;
 mod storm;

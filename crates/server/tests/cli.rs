@@ -323,6 +323,10 @@ fn a_secret_where_a_name_belongs_is_refused_whichever_source_it_is_in() {
     let token = "made-up-token-of-a-client-0001";
     for (label, words) in [
         (SECRET, "keys.json: line 1: \"label\" (or \"key\") is a key"),
+        (
+            "the one of made-up-token-of-a-client-0001",
+            "keys.json: line 1: \"label\" (or \"key\") is a key",
+        ),
         (token, "keys.json: line 1: \"label\" (or \"key\") is a key"),
         (
             "AIzaMadeUpButLongEnoughToLookLikeOne",

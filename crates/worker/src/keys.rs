@@ -76,8 +76,8 @@ pub(crate) fn read(found: &str, tokens: &[(String, KeyText)], known: bool) -> Ke
     }
     let all = lists.iter().flat_map(|list| &list.entries);
     let secrets = all
-        .map(|entry| entry.text.id())
-        .chain(tokens.iter().map(|(_, secret)| secret.id()))
+        .map(|entry| &entry.text)
+        .chain(tokens.iter().map(|(_, secret)| secret))
         .collect();
     lists.retain(|list| {
         let said = keylist::refuse_secrets_in_names(list, &secrets);

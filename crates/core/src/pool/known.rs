@@ -11,6 +11,7 @@ use crate::key::{KeyId, KeySpec};
 use crate::map::Map;
 use crate::ring::Ring;
 use crate::rotation::State;
+use crate::secrets::Secrets;
 use crate::time::Time;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -24,10 +25,7 @@ pub(crate) struct Known {
     pub(crate) projects: Vec<Project>,
     pub(crate) groups: Vec<Group>,
     pub(super) key_at: Map<KeyId, usize>,
-    /// How the keys' texts begin, and how long those are that do.
-    pub(super) beginnings: Map<[u8; BEGINNING], BTreeSet<usize>>,
-    /// How long the shortest of these is.
-    pub(super) shortest: Option<usize>,
+    pub(super) texts: Secrets,
     pub(super) project_at: Map<ProjectId, usize>,
     pub(super) named: Map<Arc<str>, (Stamp, Arc<str>)>,
     /// Counts the lists of keys: a place in one means nothing in the next.
@@ -69,9 +67,6 @@ pub(super) struct Learned {
     pub(super) block: Block,
     pub(super) cleared: bool,
 }
-
-/// Bytes by which keys are looked for in a text; a shorter one is no key, and not looked for.
-pub(super) const BEGINNING: usize = 8;
 
 impl Known {
     pub(super) fn new(specs: &[KeySpec], before: Option<&Self>) -> Self {
@@ -124,7 +119,7 @@ impl Known {
                 group.weight = group.weight.max(spec.weight);
             }
             known.key_at.insert(id, known.keys.len());
-            known.learn_text(spec.text.expose().as_bytes());
+            known.texts.add(&spec.text);
             let old = before.and_then(|before| before.keys.get(*before.key_at.get(&id)?));
             known.keys.push(Key {
                 info: Arc::new(KeyInfo::new(id, spec, label, project_id)),
@@ -139,14 +134,6 @@ impl Known {
             });
         }
         known
-    }
-
-    fn learn_text(&mut self, text: &[u8]) {
-        if let Some(beginning) = text.first_chunk() {
-            let lengths = self.beginnings.entry(*beginning).or_default();
-            lengths.insert(text.len());
-            self.shortest = Some(self.shortest.unwrap_or(usize::MAX).min(text.len()));
-        }
     }
 
     /// What a key may do for these models and this kind, its project left aside.

@@ -1,7 +1,6 @@
 //! What is said of what a client said.
 
 use super::Pool;
-use crate::key::KeyText;
 use crate::recognise::decode_bytes;
 use std::borrow::Cow;
 
@@ -16,9 +15,8 @@ impl Pool {
     /// since the client chose it, and nothing where a key of the pool stands in it, percent-encoded or not.
     #[must_use]
     pub fn said_model<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        let shortest = self.known.shortest;
         // Nearly every model's name is shorter than every key.
-        if shortest.is_some_and(|shortest| name.len() >= shortest) && self.quotes_key(name) {
+        if self.known.texts.fit_in(name) && self.quotes_key(name) {
             return Cow::Borrowed("[key]");
         }
         let end = (name.len() > MAX_MODEL).then(|| name.char_indices().nth(MAX_MODEL));
@@ -32,8 +30,7 @@ impl Pool {
     fn quotes_key(&self, name: &str) -> bool {
         let mut bytes = Cow::Borrowed(name.as_bytes());
         for _ in 0..MAX_DECODED {
-            let places = 0..bytes.len().min(4 * MAX_MODEL);
-            if places.clone().any(|at| self.key_begins(&bytes, at)) {
+            if self.known.texts.are_in(&bytes, 4 * MAX_MODEL) {
                 return true;
             }
             match decode_bytes(&bytes) {
@@ -43,25 +40,12 @@ impl Pool {
         }
         false
     }
-
-    fn key_begins(&self, bytes: &[u8], at: usize) -> bool {
-        let rest = bytes.get(at..).unwrap_or_default();
-        let lengths = rest
-            .first_chunk()
-            .and_then(|beginning| self.known.beginnings.get(beginning));
-        lengths.into_iter().flatten().any(|length| {
-            let text = rest.get(..*length);
-            let text = text.and_then(|text| std::str::from_utf8(text).ok());
-            let key = text.and_then(|text| KeyText::new(text).ok());
-            key.is_some_and(|key| self.known.key_at.contains_key(&key.id()))
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::KeySpec;
+    use crate::key::{KeySpec, KeyText};
     use crate::settings::Strategy;
 
     const KEY: &str = "made-up-key-of-a-test-0001";

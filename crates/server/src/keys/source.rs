@@ -5,8 +5,9 @@ use crate::config::Config;
 use crate::options::show;
 use crate::tokens::ClientToken;
 use gemini_relay_core::keylist::{self, KeyList, KeyListError, Merged, Place};
-use gemini_relay_core::{KeyId, KeySpec, KeyText};
-use std::collections::{HashMap, HashSet};
+use gemini_relay_core::secrets::Secrets;
+use gemini_relay_core::{KeyId, KeySpec};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
@@ -22,7 +23,7 @@ struct Inner {
     variable: Option<Variable>,
     /// Looked at only when nothing else gives a key, and after the start only if it was so then.
     last_resort: Vec<Variable>,
-    tokens: HashMap<KeyId, String>,
+    tokens: HashMap<KeyId, ClientToken>,
     last: Mutex<Last>,
 }
 
@@ -50,7 +51,7 @@ impl Sources {
                 .iter()
                 .filter_map(|name| variable(name))
                 .collect(),
-            tokens: names_of(&config.tokens),
+            tokens: by_secret(&config.tokens),
             last: Mutex::default(),
         }))
     }
@@ -105,9 +106,11 @@ impl Sources {
             .map(|(name, _)| name.clone())
             .collect();
         let keys = lists.iter().flat_map(|list| &list.entries);
-        let mut secrets: HashSet<KeyId> = keys.map(|entry| entry.text.id()).collect();
+        let mut secrets: Secrets = keys.map(|entry| &entry.text).collect();
         self.refuse_named(&secrets)?;
-        secrets.extend(self.0.tokens.keys());
+        for token in self.0.tokens.values() {
+            secrets.add(&token.secret);
+        }
         for (name, list) in names.iter().zip(&lists) {
             keylist::refuse_secrets_in_names(list, &secrets).map_err(|error| KeysError::Bad {
                 source: name.clone(),
@@ -178,10 +181,9 @@ impl Sources {
     }
 
     /// The name of a client's token is in the log.
-    fn refuse_named(&self, keys: &HashSet<KeyId>) -> Result<(), KeysError> {
-        let mut names = self.0.tokens.values();
-        let is_key = |name: &String| KeyText::new(name).is_ok_and(|name| keys.contains(&name.id()));
-        if names.any(is_key) {
+    fn refuse_named(&self, keys: &Secrets) -> Result<(), KeysError> {
+        let mut tokens = self.0.tokens.values();
+        if tokens.any(|token| keys.are_in(token.name.as_bytes(), usize::MAX)) {
             return Err(KeysError::NamesToken);
         }
         Ok(())
@@ -194,7 +196,7 @@ impl Sources {
         twin.map_or(Ok(()), |(key, token)| {
             Err(KeysError::IsToken {
                 label: key.label.clone().unwrap_or_default(),
-                token: token.clone(),
+                token: token.name.clone(),
             })
         })
     }
@@ -291,10 +293,10 @@ impl Variable {
     }
 }
 
-fn names_of(tokens: &[ClientToken]) -> HashMap<KeyId, String> {
+fn by_secret(tokens: &[ClientToken]) -> HashMap<KeyId, ClientToken> {
     tokens
         .iter()
-        .map(|t| (t.secret.id(), t.name.clone()))
+        .map(|token| (token.secret.id(), token.clone()))
         .collect()
 }
 
