@@ -88,7 +88,10 @@ fn text(
         let _ = writeln!(
             text,
             "\nClients must trust {} (for example SSL_CERT_FILE={0}, NODE_EXTRA_CA_CERTS={0})",
-            ca_file.display()
+            std::path::absolute(ca_file)
+                .as_deref()
+                .unwrap_or(ca_file)
+                .display()
         );
     }
     for (index, warning) in warnings.iter().enumerate() {

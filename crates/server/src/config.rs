@@ -115,7 +115,8 @@ pub(crate) enum Tls {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CaSource {
     System,
-    File(PathBuf),
+    /// And what named it.
+    File(PathBuf, &'static str),
 }
 
 /// The way to Google.

@@ -59,11 +59,11 @@ pub(crate) fn client_config(sources: &[CaSource]) -> Result<ClientConfig, TlsErr
                     ));
                 }
             }
-            CaSource::File(path) => {
-                for certificate in certificates(path, "ca")? {
+            CaSource::File(path, option) => {
+                for certificate in certificates(path, option)? {
                     roots.add(certificate).map_err(|e| {
                         TlsError(format!(
-                            "ca: a certificate in {} cannot be used ({e})",
+                            "{option}: a certificate in {} cannot be used ({e})",
                             shown(path)
                         ))
                     })?;

@@ -530,14 +530,21 @@ fn keys_are_pushed_to_the_worker_by_wrangler_and_shown_to_nobody() {
 #[test]
 fn a_certificate_that_is_not_there_is_a_mistake_in_the_option_that_named_it() {
     let folder = tempfile::tempdir().unwrap();
-    let keys = [("GEMINI_API_KEYS", "made-up-key")];
-    for (arguments, option) in [
+    let keys = ("GEMINI_API_KEYS", "made-up-key");
+    for (variable, arguments, option) in [
         (
+            None,
             &["--tls-cert", "gone.pem", "--tls-key", "gone.pem"][..],
             "tls-cert:",
         ),
-        (&["--ca", "gone.pem"][..], "ca:"),
+        (None, &["--ca", "gone.pem"][..], "ca:"),
+        (
+            Some(("SSL_CERT_FILE", "gone.pem")),
+            &[][..],
+            "SSL_CERT_FILE:",
+        ),
     ] {
+        let keys: Vec<_> = variable.into_iter().chain([keys]).collect();
         let listen = ["--listen", "127.0.0.1:0"];
         let said = run(folder.path(), &keys, &[&listen[..], arguments].concat());
         assert_eq!(said.status, 2, "{}", said.err);

@@ -208,15 +208,18 @@ fn data_folder(variables: &[(OsString, OsString)]) -> PathBuf {
     )
 }
 
+/// Where other programs find further authorities.
+const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
+
 fn ca(read: &Reader<'_>, variables: &[(OsString, OsString)]) -> Result<Vec<CaSource>, ConfigError> {
     let mut sources = read.many("ca", |text| match text {
         "system" => Ok(CaSource::System),
-        _ => file(text).map(CaSource::File),
+        _ => file(text).map(|path| CaSource::File(path, "ca")),
     })?;
     let usual = variables
         .iter()
-        .find(|(name, value)| name == "SSL_CERT_FILE" && !value.is_empty());
-    sources.extend(usual.map(|(_, value)| CaSource::File(PathBuf::from(value))));
+        .find(|(name, value)| name == SSL_CERT_FILE && !value.is_empty());
+    sources.extend(usual.map(|(_, value)| CaSource::File(PathBuf::from(value), SSL_CERT_FILE)));
     Ok(sources)
 }
 

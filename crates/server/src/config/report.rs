@@ -72,8 +72,8 @@ fn row(spec: &'static OptionSpec, given: &Resolved, config: &Config) -> Row {
     let usual = match spec.name {
         "proxy" if values.is_empty() => usual_proxy(config),
         "ca" if config.ca.len() > values.len() => match config.ca.last() {
-            Some(CaSource::File(file)) => Some((
-                "SSL_CERT_FILE",
+            Some(CaSource::File(file, variable)) => Some((
+                *variable,
                 show::path(&file.to_string_lossy())
                     .trim_matches('"')
                     .to_owned(),

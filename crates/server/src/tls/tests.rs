@@ -44,7 +44,7 @@ fn handshake(
 }
 
 fn trusting(ca: &Path) -> ClientConfig {
-    let mut client = client_config(&[CaSource::File(ca.to_owned())]).unwrap();
+    let mut client = client_config(&[CaSource::File(ca.to_owned(), "ca")]).unwrap();
     client.alpn_protocols = vec![b"h2".to_vec()];
     client
 }
@@ -116,12 +116,12 @@ fn a_key_that_is_another_ones_is_refused_with_the_files_name() {
 fn a_file_that_is_no_certificate_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.pem");
-    let error = client_config(&[CaSource::File(file.clone())])
+    let error = client_config(&[CaSource::File(file.clone(), "ca")])
         .unwrap_err()
         .to_string();
     assert!(error.contains("cannot be read"), "{error}");
     std::fs::write(&file, "made-up").unwrap();
-    let error = client_config(&[CaSource::File(PathBuf::from(&file))])
+    let error = client_config(&[CaSource::File(PathBuf::from(&file), "ca")])
         .unwrap_err()
         .to_string();
     assert!(

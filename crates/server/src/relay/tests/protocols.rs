@@ -118,7 +118,7 @@ async fn tls_with_the_relays_own_authority_serves_both_versions() {
         ("http/1.1", Version::HTTP_11),
         ("http/1.0", Version::HTTP_10),
     ] {
-        let mut client = tls::client_config(&[CaSource::File(ca.clone())]).unwrap();
+        let mut client = tls::client_config(&[CaSource::File(ca.clone(), "ca")]).unwrap();
         client.alpn_protocols = vec![offered.into()];
         let stream = TcpStream::connect(stand.relay.running.bound[0])
             .await
