@@ -165,9 +165,9 @@ async function lookInto(kv, found, before, list) {
   found.lost = false;
 }
 
-// When entries are to be listed again: where there are none that is seldom.
-export function due({ entries, listedAt }) {
-  return listedAt + (entries.length > 0 ? LIST_EVERY : LIST_SELDOM);
+// When entries are to be listed again.
+export function due({ listedAt }) {
+  return listedAt + LIST_EVERY;
 }
 
 // What the pool object listed, which does so for all; while it is away each isolate for itself.
@@ -258,10 +258,8 @@ const SPARE_REQUESTS = 4;
 // What a text looks like that was none, or has a mark before it.
 const NO_UTF8 = /[\0\ufeff\ufffd]/;
 
-// Entries of a key each are listed so often, and where there were none so seldom: a thousand lists a day are free, of
-// which the first is 864 and the second 48.
+// Entries are listed so often, which is 864 times a day; a thousand are free.
 const LIST_EVERY = 100_000;
-const LIST_SELDOM = 1_800_000;
 
 // KV that does not answer is done without.
 export const KV_PATIENCE = 5000;
