@@ -101,6 +101,39 @@ test("keys of entries are found while the object is away", () =>
     assert.deepEqual(one.used(), { [googleKey(0)]: 2, [googleKey(1)]: 2 });
   }));
 
+test("keys of entries are found while the object is slow", () =>
+  on({ kv: { first: googleKey(0), second: googleKey(1) } }, async (one) => {
+    await one.look("slow=20000");
+    const { status, text } = await outcome(one.base);
+    assert.equal(status, 200, text);
+  }));
+
+test("a day whose lists are used up is met once in a hundred seconds, not by each request", () =>
+  on({ kv: { first: googleKey(0) } }, async (one) => {
+    assert.equal((await one.ask()).status, 200);
+    await one.look("kv=no-lists&ahead=101000");
+    for (let at = 0; at < 10; at += 1) {
+      assert.equal((await one.ask()).status, 200);
+      await one.look("ahead=3000");
+    }
+    assert.equal((await one.look()).lists, 2);
+  }));
+
+test("a list that never ends is given up, and the next one is another", () =>
+  on({ kv: { first: googleKey(0) } }, async (one) => {
+    assert.equal((await one.ask()).status, 200);
+    await one.look("kv=hangs-lists&ahead=101000");
+    assert.equal((await one.ask()).status, 200);
+    await until(async () => (await one.look()).lists > 1);
+    await one.look("kv=");
+    await one.namespace.put("second", googleKey(1));
+    await until(async () => {
+      await one.look("ahead=10000");
+      assert.equal((await one.ask()).status, 200);
+      return one.used()[googleKey(1)] > 0;
+    });
+  }));
+
 test("entries are kept no longer than there is no one list", () =>
   on({ kv: { first: googleKey(0) } }, async (one) => {
     assert.equal((await one.ask()).status, 200);
