@@ -262,8 +262,6 @@ impl std::error::Error for KeyListError {}
 /// # Errors
 /// [`Problem::KeyAsName`] at the first entry with such a name.
 pub fn refuse_secrets_in_names(list: &KeyList, secrets: &Secrets) -> Result<(), KeyListError> {
-    let is_secret =
-        |name: &str| looks_like_a_key(name.trim()) || secrets.are_in(name.as_bytes(), usize::MAX);
     for entry in &list.entries {
         let named = [
             ("label", entry.label.as_deref()),
@@ -276,7 +274,7 @@ pub fn refuse_secrets_in_names(list: &KeyList, secrets: &Secrets) -> Result<(), 
             .map(|t| ("tags", Some(t.as_str())));
         for (field, name) in named.into_iter().chain(tags) {
             let Some(name) = name else { continue };
-            if is_secret(name) {
+            if is_secret(name, secrets) {
                 return Err(KeyListError::at(entry.line, Problem::KeyAsName(field)));
             }
         }
@@ -284,11 +282,19 @@ pub fn refuse_secrets_in_names(list: &KeyList, secrets: &Secrets) -> Result<(), 
     Ok(())
 }
 
-/// What Google has given out so far, where only names may stand: who mixes up two fields shows it.
-fn looks_like_a_key(name: &str) -> bool {
-    (name.starts_with("AIza") || name.starts_with("AQ."))
-        && name.len() >= 30
-        && name
+/// Whether a name is a secret that was put where a name belongs: one of these, or what looks like a key.
+#[must_use]
+pub fn is_secret(name: &str, secrets: &Secrets) -> bool {
+    looks_like_a_key(name.trim()) || secrets.are_in(name.as_bytes(), usize::MAX)
+}
+
+/// Whether a text looks like what Google has given out so far. Keys may look otherwise, so where keys belong this is
+/// not asked; it is where something else may stand.
+#[must_use]
+pub fn looks_like_a_key(text: &str) -> bool {
+    (text.starts_with("AIza") || text.starts_with("AQ."))
+        && text.len() >= 30
+        && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }

@@ -1,6 +1,6 @@
 // What the requests of an isolate share: the engine, and its keys.
 
-import { as_text, initSync, Isolate } from "./gemini_relay_worker.js";
+import { as_text, has_key, initSync, Isolate } from "./gemini_relay_worker.js";
 import wasm from "./gemini_relay_worker_bg.wasm";
 import { pool } from "./index.js";
 
@@ -145,7 +145,7 @@ function asKeys(value) {
 // the last time, and `list` gives the entries.
 export async function findKeys(env, before, list) {
   const secret = asKeys(env.GEMINI_API_KEYS);
-  const found = { config: null, entries: [], more: false, listedAt: Infinity, lost: false, secret };
+  const found = { config: null, entries: [], others: null, more: false, listedAt: Infinity, lost: false, secret };
   try {
     if (env.KV) await within(lookInto(env.KV, found, before, list), KV_PATIENCE);
   } catch {
@@ -159,15 +159,15 @@ async function lookInto(kv, found, before, list) {
   found.config = await read(kv, "GEMINI_API_KEYS_CONFIG");
   if (found.config === null) {
     const isFresh = before?.config === null && Date.now() < due(before);
-    const { entries, more, listedAt } = isFresh ? before : await list();
-    Object.assign(found, { entries, more, listedAt });
+    const { entries, others, more, listedAt } = isFresh ? before : await list();
+    Object.assign(found, { entries, others, more, listedAt });
   }
   found.lost = false;
 }
 
-// When entries are to be listed again: where there are none that is seldom.
-export function due({ entries, listedAt }) {
-  return listedAt + (entries.length > 0 ? LIST_EVERY : LIST_SELDOM);
+// When entries are to be listed again.
+export function due({ listedAt }) {
+  return listedAt + LIST_EVERY;
 }
 
 // What the pool object listed, which does so for all; while it is away each isolate for itself.
@@ -178,18 +178,55 @@ async function entries(env) {
   } catch {
     // It is away.
   }
-  return listEntries(env.KV);
+  return listEntries(env.KV, SPARE_REQUESTS);
 }
 
-export async function listEntries(kv) {
+// What of KV's entries has keys in it, with so many requests at most beside the list's.
+export async function listEntries(kv, requests) {
   const listedAt = Date.now();
   const { keys, list_complete } = await kv.list({ limit: MOST_ENTRIES });
+  const found = { entries: [], others: null, more: !list_complete, listedAt };
   const names = keys.map(({ name }) => name);
-  // Many at once are one request, and come as texts.
-  const texts = names.length > 0 ? await kv.get(names, "text") : new Map();
-  const values = await Promise.all(names.map((name) => (NO_UTF8.test(texts.get(name)) ? read(kv, name) : texts.get(name))));
-  const entries = names.map((name, at) => [name, values[at]]).filter(([, value]) => value !== null);
-  return { entries, more: !list_complete, listedAt };
+  await readEntries(kv, names, found, { requests });
+  return found;
+}
+
+async function readEntries(kv, names, found, left) {
+  if (names.length === 0) return;
+  if (!isLeft(found, left)) return;
+  let texts;
+  try {
+    // Many at once are one request, and come as texts.
+    texts = names.length > 1 ? await kv.get(names, "text") : new Map([[names[0], await kv.get(names[0], "text")]]);
+  } catch (error) {
+    if (names.length === 1) throw error;
+    // What others keep may be more than comes at once. One after the other, since there is little memory.
+    const half = names.length >> 1;
+    await readEntries(kv, names.slice(0, half), found, left);
+    await readEntries(kv, names.slice(half), found, left);
+    return;
+  }
+  for (const name of names) {
+    const text = texts.get(name);
+    if (typeof text !== "string") continue;
+    if (text.length > LONGEST || !has_key(text)) {
+      found.others ??= name;
+    } else if (!NO_UTF8.test(text)) {
+      found.entries.push([name, text]);
+    } else if (isLeft(found, left)) {
+      const again = await read(kv, name);
+      if (again !== null) found.entries.push([name, again]);
+    }
+  }
+}
+
+function isLeft(found, left) {
+  if (left.requests > 0) {
+    left.requests -= 1;
+    return true;
+  }
+  found.more = true;
+  return false;
 }
 
 // Bytes, since some editors write UTF-16.
@@ -208,16 +245,21 @@ export const KEYS_PATIENCE = 1000;
 // So soon again if KV could not be read, and then half as often each time.
 const KEYS_AGAIN = 5000;
 
-// So many come with one request, and a request may make fifty.
+// So many come with one request.
 const MOST_ENTRIES = 100;
+
+// Longer than a hundred keys with all that is said of them; what others keep is not looked through.
+const LONGEST = 65_536;
+
+// A request may make fifty. The object makes no others that count; an isolate has forty attempts to make.
+export const MOST_REQUESTS = 40;
+const SPARE_REQUESTS = 4;
 
 // What a text looks like that was none, or has a mark before it.
 const NO_UTF8 = /[\0\ufeff\ufffd]/;
 
-// Entries of a key each are listed so often, and where there were none so seldom: a thousand lists a day are free, of
-// which the first is 864 and the second 48.
+// Entries are listed so often, which is 864 times a day; a thousand are free.
 const LIST_EVERY = 100_000;
-const LIST_SELDOM = 1_800_000;
 
 // KV that does not answer is done without.
 export const KV_PATIENCE = 5000;

@@ -3,7 +3,7 @@
 
 import { DurableObject } from "cloudflare:workers";
 import { Pool } from "./gemini_relay_worker.js";
-import { due, findKeys, KEYS_EVERY, KEYS_PATIENCE, KEYS_STALE, KV_PATIENCE, listEntries, variables, within } from "./isolate.js";
+import { due, findKeys, KEYS_EVERY, KEYS_PATIENCE, KEYS_STALE, KV_PATIENCE, listEntries, MOST_REQUESTS, variables, within } from "./isolate.js";
 
 export class PoolObject extends DurableObject {
   constructor(ctx, env) {
@@ -50,7 +50,7 @@ export class PoolObject extends DurableObject {
   }
 
   async list() {
-    const listed = await within(listEntries(this.env.KV), KV_PATIENCE).catch(() => undefined);
+    const listed = await within(listEntries(this.env.KV, MOST_REQUESTS), KV_PATIENCE).catch(() => undefined);
     if (!listed) {
       if (!this.listed) throw new Error("KV does not list its entries");
       // As when a day's lists are used up: what was there holds.

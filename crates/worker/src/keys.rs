@@ -3,8 +3,11 @@
 //! KV's `GEMINI_API_KEYS_CONFIG` holds a whole list in any of the native formats. Somebody who put
 //! `gemini-keys.json` there in bulk has an entry a key instead, named by the label. And there is the
 //! secret `GEMINI_API_KEYS`. They add up, as they do natively. A list that cannot be read is said in
-//! the log, without a word of it, and takes no key away. What others keep in the same namespace is
-//! passed over: it must not stand in the way of a change for ever.
+//! the log, without a word of it, and takes no key away.
+//!
+//! Others may keep anything in the same namespace, secrets among it, and what is taken for a key is sent
+//! to Google. So an entry counts only if it looks like the keys that Google gives out; where nothing but
+//! keys belongs, a key may look as it likes. What is passed over stands in the way of no change.
 
 use gemini_relay_core::keylist::{self, KeyList, KeyListError};
 use gemini_relay_core::{KeySpec, KeyText};
@@ -19,7 +22,8 @@ pub(crate) struct Keys {
 }
 
 /// Reads what the glue found: `{"config": TEXT, "secret": TEXT, "entries": [[NAME, TEXT], …],
-/// "more": whether there are more entries than these, "lost": whether KV could not be asked}`.
+/// "others": the name of an entry without a key, "more": whether there are more entries than were read,
+/// "lost": whether KV could not be asked}`.
 /// `tokens` are the clients', and `known` says whether there are keys already.
 pub(crate) fn read(found: &str, tokens: &[(String, KeyText)], known: bool) -> Keys {
     let found: Value = serde_json::from_str(found).unwrap_or_default();
@@ -38,6 +42,8 @@ pub(crate) fn read(found: &str, tokens: &[(String, KeyText)], known: bool) -> Ke
             }
         }
     }
+    let mut broken = Vec::new();
+    let mut passed_over = None;
     for entry in found
         .get("entries")
         .and_then(Value::as_array)
@@ -49,17 +55,13 @@ pub(crate) fn read(found: &str, tokens: &[(String, KeyText)], known: bool) -> Ke
             entry.get(1).and_then(Value::as_str),
         ) {
             match entry_list(name, text) {
-                Ok(list) => lists.extend(list),
-                Err(error) => {
-                    let meant = name == LIST || is_meant(text);
-                    partial |= meant;
-                    let passed = if meant { "" } else { "; it is passed over" };
-                    let name: String = name.chars().take(MOST_OF_A_NAME).collect();
-                    problems.push(format!("KV entry {name:?}: {error}{passed}"));
-                }
+                Ok(Some(list)) => lists.push(list),
+                Ok(None) => passed_over = passed_over.or(Some(name)),
+                Err(error) => broken.push((name, error)),
             }
         }
     }
+    partial |= !broken.is_empty();
     if found.get("more") == Some(&Value::Bool(true)) {
         problems.push(
             "KV has more entries of one key each than are read: put one list of all keys there instead (update-keys)".into(),
@@ -79,6 +81,22 @@ pub(crate) fn read(found: &str, tokens: &[(String, KeyText)], known: bool) -> Ke
         .map(|entry| &entry.text)
         .chain(tokens.iter().map(|(_, secret)| secret))
         .collect();
+    let shown = |name: &str| match keylist::is_secret(name, &secrets) {
+        true => "whose name is a key or a token".to_owned(),
+        false => format!(
+            "{:?}",
+            name.chars().take(MOST_OF_A_NAME).collect::<String>()
+        ),
+    };
+    for (name, error) in broken {
+        problems.push(format!("KV entry {}: {error}", shown(name)));
+    }
+    if let Some(name) = passed_over.or(found.get("others").and_then(Value::as_str)) {
+        problems.push(format!(
+            "KV entry {} does not look like a key of Google's (AIza…, AQ.…), and is passed over, as are others like it: a key that looks otherwise belongs in one list of all keys (update-keys)",
+            shown(name)
+        ));
+    }
     lists.retain(|list| {
         let said = keylist::refuse_secrets_in_names(list, &secrets);
         if let Err(error) = &said {
@@ -132,35 +150,52 @@ fn leave_out_tokens(
     });
 }
 
-/// One entry of a bulk put; what is no key is something else's.
+/// One entry of a bulk put; nothing if it is something else's.
 fn entry_list(name: &str, text: &str) -> Result<Option<KeyList>, KeyListError> {
     let text = text.trim();
-    if name == LIST || text.starts_with(['{', '[']) {
+    if name == LIST {
         return keylist::parse(text.as_bytes()).map(Some);
     }
-    // As a number, which somebody counts in.
-    if text.len() < SHORTEST || text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(None);
+    if keylist::looks_like_a_key(text) {
+        let entry = serde_json::json!([{"label": name, "value": text}]).to_string();
+        return keylist::parse(entry.as_bytes())
+            .or_else(|_| keylist::parse(text.as_bytes()))
+            .map(Some);
     }
-    if KeyText::new(text).is_err() {
-        return Ok(None);
+    let looks = |list: &KeyList| {
+        let mut texts = list.entries.iter().map(|entry| entry.text.expose());
+        !list.entries.is_empty() && texts.all(keylist::looks_like_a_key)
+    };
+    match keylist::parse(text.as_bytes()) {
+        Err(error) if is_meant(text) => Err(error),
+        said => Ok(said.ok().filter(looks)),
     }
-    let entry = serde_json::json!([{"label": name, "value": text}]).to_string();
-    keylist::parse(entry.as_bytes())
-        .or_else(|_| keylist::parse(text.as_bytes()))
-        .map(Some)
 }
 
-/// Whether what cannot be read was meant to be keys. The original Worker kept its place in the rotation in the same
-/// namespace, as `{"currentIndex":3}`. What is not even JSON may be a list that somebody is writing.
+/// Whether what cannot be read was meant to be keys: others may have a key of Google's among what is theirs. What is
+/// not even JSON may be a list that somebody is writing.
 fn is_meant(text: &str) -> bool {
-    let is_key =
-        |value: &Value| value.is_string() || value.get("value").is_some_and(Value::is_string);
+    let is_key = |value: &Value| {
+        let text = value.as_str().or_else(|| value.get("value")?.as_str());
+        text.is_some_and(keylist::looks_like_a_key)
+    };
     match serde_json::from_str(text) {
         Ok(Value::Array(members)) => members.iter().any(is_key),
-        Ok(object) => is_key(&object) || object.get("keys").is_some_and(Value::is_array),
-        Err(_) => true,
+        Ok(object) => {
+            let listed = object.get("keys").and_then(Value::as_array);
+            is_key(&object) || listed.is_some_and(|keys| keys.iter().any(is_key))
+        }
+        Err(_) => text.starts_with(['{', '[']) && has_key(text),
     }
+}
+
+/// Whether anything in an entry looks like a key. What there is none in is not kept. UTF-16 that was read as UTF-8
+/// counts as what it was.
+pub(crate) fn has_key(text: &str) -> bool {
+    let plain = text.replace(['\0', '\u{feff}', '\u{fffd}'], "");
+    plain
+        .split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)))
+        .any(keylist::looks_like_a_key)
 }
 
 /// The entry of the one list.
@@ -168,9 +203,6 @@ const LIST: &str = "GEMINI_API_KEYS_CONFIG";
 
 /// Labels are not longer.
 const MOST_OF_A_NAME: usize = 100;
-
-/// Shorter than any key there is.
-const SHORTEST: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -186,17 +218,24 @@ mod tests {
         (labels.collect(), keys.problems.len())
     }
 
+    const ONE: &str = "AIza-made-up-key-of-an-entry-1";
+    const TWO: &str = "AQ.made-up-key-of-an-entry-2.of-the-newer-form";
+
     #[test]
     fn a_whole_list_single_entries_and_a_secret_add_up() {
         let found = json!({
-            "config": r#"[{"key": "first", "value": "made-up-key-1", "project": "p"}]"#,
-            "entries": [["second", "made-up-key-2"], ["first-again", "made-up-key-1"], ["index", "7 "], ["note", "a word and another"]],
+            "config": json!([{"key": "first", "value": ONE, "project": "p"}, "made-up-key-2"]).to_string(),
+            "entries": [["second", format!("{TWO}\n")], ["first-again", ONE]],
             "secret": "made-up-key-3, made-up-key-4",
         });
         let (labels, problems) = labels(&found);
         assert_eq!(problems, 0);
-        assert_eq!(&labels[..2], ["first", "second"]);
-        assert!(labels.len() >= 4, "{labels:?}");
+        assert_eq!(labels.len(), 5, "{labels:?}");
+        assert!(
+            ["first", "second"]
+                .iter()
+                .all(|name| labels.contains(&(*name).to_owned()))
+        );
     }
 
     #[test]
@@ -211,17 +250,30 @@ mod tests {
     }
 
     #[test]
-    fn what_others_keep_in_the_namespace_is_named_and_stands_in_no_way() {
+    fn what_others_keep_in_the_namespace_is_named_is_no_key_and_stands_in_no_way() {
+        let apps = json!({"apiKey": ONE, "appId": "1:2:web:3"}).to_string();
+        let mixed = json!([TWO, "s3ss10n-secret-of-another-app"]).to_string();
         for others in [
             r#"{"currentIndex":3}"#,
             r#"{"theme":"dark","keys":7}"#,
+            r#"{"keys":[1,2]}"#,
+            r#"{"keys":["dark-mode"],"currentIndex":3}"#,
+            r#"["dark-mode","light-mode"]"#,
             r#"[{"id":1},2]"#,
             "[[]]",
+            "[dark",
+            "17",
+            "a word and another",
+            "2026-11-23T12:00:00.000Z",
+            "s3ss10n-secret-of-another-app",
+            &apps,
+            &mixed,
         ] {
-            let found = json!({"entries": [["STATE", others], ["first", "made-up-key-1"]]});
+            let found = json!({"entries": [["STATE", others], ["first", ONE]]});
             let keys = read(&found.to_string(), &[], true);
             assert!(keys.replace, "{others}");
-            assert_eq!(keys.keys.len(), 1);
+            let texts: Vec<&str> = keys.keys.iter().map(|key| key.text.expose()).collect();
+            assert_eq!(texts, [ONE], "{others}");
             assert!(
                 keys.problems[0].contains("\"STATE\"") && keys.problems[0].contains("passed over"),
                 "{:?}",
@@ -233,12 +285,15 @@ mod tests {
     #[test]
     fn an_entry_that_was_meant_to_be_keys_is_named_and_takes_none_away() {
         for (name, broken) in [
-            ("second", r#"["made-up-key-2""#),
-            ("second", r#"[{"value":"made-up-key-2","proiect":"a"}]"#),
-            ("second", r#"{"keys":["made-up-key-2"],"currentIndex":3}"#),
-            (LIST, r#"{"currentIndex":3}"#),
+            ("second", format!(r#"["{TWO}""#)),
+            ("second", format!(r#"[{{"value":"{TWO}","proiect":"a"}}]"#)),
+            (
+                "second",
+                format!(r#"{{"keys":["{TWO}"],"currentIndex":3}}"#),
+            ),
+            (LIST, r#"{"currentIndex":3}"#.to_owned()),
         ] {
-            let found = json!({"entries": [[name, broken], ["first", "made-up-key-1"]]});
+            let found = json!({"entries": [[name, broken], ["first", ONE]]});
             let keys = read(&found.to_string(), &[], true);
             assert!(!keys.replace, "{broken}");
             let said = keys.problems.join("\n");
@@ -246,6 +301,33 @@ mod tests {
             assert!(!said.contains("made-up"), "{said}");
             assert!(read(&found.to_string(), &[], false).replace);
         }
+    }
+
+    #[test]
+    fn a_key_where_an_entrys_name_belongs_is_not_said() {
+        for entries in [
+            json!([[ONE, "work"], ["second", TWO]]),
+            json!([[ONE, format!("[\"{TWO}")], ["second", TWO]]),
+            json!([["made-up-token-1", "work"], ["second", TWO]]),
+        ] {
+            let tokens = [("alice".to_owned(), KeyText::new("made-up-token-1").unwrap())];
+            let keys = read(&json!({ "entries": entries }).to_string(), &tokens, false);
+            let said = keys.problems.join("; ");
+            assert!(
+                said.contains("whose name is a key") && !said.contains("made-up"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_in_utf_16_is_met_in_what_is_no_utf_8() {
+        let utf_16: Vec<u8> = format!("\u{feff}{ONE}")
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        assert!(has_key(&String::from_utf8_lossy(&utf_16)));
+        assert!(!has_key("\0\u{fffd}PNG\u{fffd} AIza"));
     }
 
     #[test]

@@ -223,6 +223,12 @@ pub fn as_text(list: &[u8]) -> String {
     gemini_relay_core::keylist::text(list)
 }
 
+/// Whether an entry of KV has anything of keys in it.
+#[wasm_bindgen]
+pub fn has_key(text: &str) -> bool {
+    crate::keys::has_key(text)
+}
+
 /// What is wrong with a list of keys, without a word of it; nothing if it is right. For `update-keys`.
 #[wasm_bindgen]
 pub fn wrong_with(list: &[u8]) -> Option<String> {

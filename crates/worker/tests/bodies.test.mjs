@@ -1,8 +1,11 @@
 // What is held of bodies, and for how long.
 
 import assert from "node:assert/strict";
+import path from "node:path";
 import { test } from "node:test";
+import { pathToFileURL } from "node:url";
 import { keyList, on, quota, served, until } from "./stand.mjs";
+import { dist } from "./workerd.mjs";
 
 test("large bodies that Google has and thinks about take no retry from a small one", () => {
   const thinking = [];
@@ -33,4 +36,16 @@ test("large bodies that Google has and thinks about take no retry from a small o
     const all = lines.filter((line) => line.includes(`received=${body.length} `));
     assert.equal(all.length, 6, lines.join("\n"));
   });
+});
+
+test("what is held of a body that passes through is given back when nobody takes it any more", async () => {
+  const { gather } = await import(pathToFileURL(path.resolve(dist, "body.js")));
+  const endless = new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(1000)) });
+  const request = new Request("https://relay.example", { method: "POST", body: endless, duplex: "half" });
+  const passing = await gather(request, 2500, 0);
+  let given = 0;
+  const stream = passing.next((bytes) => (given += bytes));
+  assert.deepEqual([passing.kept, given], [3000, 0]);
+  await stream.cancel();
+  assert.equal(given, 3000);
 });

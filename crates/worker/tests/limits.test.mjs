@@ -45,6 +45,21 @@ for (const [name, path, script, expected] of [
     }));
 }
 
+test("an error that breaks off does not pass for a whole one", () => {
+  const said = '{"error":{"code":400,"message":"the parts of';
+  const google = () => (response) => {
+    response.writeHead(400, json);
+    response.write(said, () => setTimeout(() => response.destroy(), 100));
+  };
+  return on({ google }, async (one) => {
+    const { ending, status } = await outcome(one.base);
+    // As above, workerd may end it cleanly.
+    assert.notEqual(ending, "hung");
+    assert.equal(status, 400);
+    await lines(one, /status=400.*ending=cut/);
+  });
+});
+
 test("an error that comes a byte at a time is over within the limit", () => {
   const google = () => async (response) => {
     response.writeHead(400, { ...json, "content-length": 500 });

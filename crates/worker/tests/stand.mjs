@@ -15,6 +15,8 @@ export const HELLO = JSON.stringify({ contents: [{ role: "user", parts: [{ text:
 // What every key of these tests begins with: it must be found in nothing that comes out.
 export const CANARY = "made-up-key-of-a-canary";
 export const key = (at) => `${CANARY}-${at}`;
+// As the keys look that Google gives out, which entries of KV must.
+export const googleKey = (at) => `AIza-${key(at)}`;
 export const keyList = (count) =>
   JSON.stringify(Array.from({ length: count }, (_, at) => ({ value: key(at), project: `project-${at}` })));
 

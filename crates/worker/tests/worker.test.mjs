@@ -7,7 +7,7 @@ import { createServer, request } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { CANARY, crowd, dead, key, keyList, nowhere, on, outcome, quota, stand, until } from "./stand.mjs";
+import { CANARY, crowd, dead, googleKey, key, keyList, nowhere, on, outcome, quota, stand, until } from "./stand.mjs";
 
 test("a disabled key is tried by one request after a quarter of an hour, by one after an hour, and then it is back", () => {
   let isDead = true;
@@ -66,7 +66,7 @@ test("a Worker without client tokens refuses and explains, and asks nobody", () 
   }));
 
 test("keys are found as one list, as an entry each, and in a secret", async () => {
-  const entries = { first: key(0), second: key(1), "old-index": "17" };
+  const entries = { first: googleKey(0), second: googleKey(1), "old-index": "17" };
   for (const [options, count] of [
     [{ kv: { GEMINI_API_KEYS_CONFIG: keyList(2) } }, 2],
     [{ kv: { GEMINI_API_KEYS_CONFIG: `${key(0)}\n${key(1)}\n` } }, 2],

@@ -9,7 +9,7 @@ let slow = 0;
 let ahead = 0;
 let evict = false;
 let away = false;
-// "throws" or "hangs", which is what KV does past a day's limit and in a bad hour; "no-lists" is the limit of lists alone.
+// "throws" or "hangs", which is what KV does past a day's limit and in a bad hour; "no-lists" and "hangs-lists" are lists alone.
 let kv = "";
 // How many of the next alarms cannot be set, and of the next rows cannot be written.
 let alarmsFail = 0;
@@ -31,7 +31,7 @@ function watched(env) {
       if (name === "list") seen.lists += 1;
       if (name === "get") seen.reads += 1;
       if ((kv === "throws" && name !== "then") || (kv === "no-lists" && name === "list")) return async () => { throw new Error("KV limit exceeded for the day."); };
-      if (kv === "hangs" && name !== "then") return () => new Promise(() => {});
+      if ((kv === "hangs" && name !== "then") || (kv === "hangs-lists" && name === "list")) return () => new Promise(() => {});
       const value = target[name];
       return typeof value === "function" ? value.bind(target) : value;
     },

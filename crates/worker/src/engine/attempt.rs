@@ -246,10 +246,8 @@ impl Engine {
             && judge(facts, outcome, now).meaning == Meaning::Location
         {
             // A body that could be sent once leaves the next region to others.
-            match self.go_elsewhere(handle, now) {
-                true if can_repeat => return self.send(handle, attempt, now),
-                true => {}
-                false => self.say_unserved(now),
+            if self.go_elsewhere(handle, now) && can_repeat {
+                return self.send(handle, attempt, now);
             }
         }
         let done = self.relay.attempt_done(id, outcome, can_repeat, now);
@@ -440,6 +438,7 @@ impl Engine {
         let Some(next) = (0..count).find(untried) else {
             self.unserved = now + GIVEN_UP;
             self.egress = None;
+            self.say_unserved(now);
             return false;
         };
         self.egress = Some((next, now + REMEMBERED));
