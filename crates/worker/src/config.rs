@@ -10,6 +10,7 @@ use gemini_relay_core::value::{self, Remedy};
 use gemini_relay_core::{KeyText, Settings, Strategy, options};
 use serde_json::Value;
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// What an operator can decide of a Worker.
@@ -74,7 +75,8 @@ impl Config {
         let origins = allowed("ALLOW_ORIGIN", options::origin);
         let hosts = allowed("ALLOW_HOST", options::host);
         let mut regions = read.list("EGRESS_REGION", region);
-        regions.truncate(REGIONS.len());
+        let mut met = HashSet::new();
+        regions.retain(|region| met.insert(region.clone()));
         // Each of them is a request of the Worker's own too.
         let more = u32::try_from(regions.len().saturating_sub(1)).unwrap_or_default();
         let settings = Settings {
@@ -88,8 +90,10 @@ impl Config {
                     .min(MOST_ATTEMPTS - more),
             ),
         };
-        let strays = names::strays(&read.variables);
-        read.problems.extend(strays);
+        for stray in names::strays(&read.variables) {
+            closed |= stray.is_of_the_door;
+            read.problems.push(stray.said);
+        }
         let anonymous = read.value("ALLOW_ANONYMOUS", false, value::on_off);
         Self {
             settings,
@@ -315,6 +319,8 @@ mod tests {
         assert_eq!(config.problems.len(), 2);
         assert!(config.problems[0].contains("EGRESS_REGION, word 1"));
         assert_eq!(config.settings.attempts, Some(MOST_ATTEMPTS - 1));
+        let config = Config::read(r#"{"GEMINI_RELAY_EGRESS_REGION":"wnam, weur WNAM"}"#);
+        assert_eq!(config.regions, ["wnam", "weur"], "each is tried once");
     }
 
     #[test]
