@@ -372,6 +372,21 @@ fn bodies_have_a_limit_in_all_which_is_given_back() {
 }
 
 #[test]
+fn a_body_of_unsaid_length_is_counted_while_it_comes_whatever_the_method() {
+    let engine = &mut Stand::new(BODIES).engine;
+    for method in ["POST", "GET", "DELETE", "OPTIONS"] {
+        let head = format!("{method}\nhttps://relay.example{PATH}\n");
+        let Said::Gather { handle, limit, .. } = engine.begin(&head, NOW) else {
+            panic!("{method}")
+        };
+        assert_eq!(engine.kept, limit, "{method}");
+        // As a rule there is none.
+        engine.body(handle, b"", 0, true, NOW);
+        assert_eq!(engine.kept, 0, "{method}");
+    }
+}
+
+#[test]
 fn large_bodies_leave_room_for_small_ones() {
     let engine = &mut Stand::new(BODIES).engine;
     for length in [8_000_000, 700_000] {
