@@ -145,7 +145,7 @@ fn that_a_key_is_served_is_told_once_in_a_while() {
         stand.engine.answered(handle, 200, length, SOON);
         stand.engine.whole(handle, b"{}".to_vec(), SOON);
         // It goes with the next request's question.
-        told += stand.engine.waiting();
+        told += stand.engine.waiting(SOON);
     }
     assert_eq!(told, 3, "of each key once");
 }
@@ -157,16 +157,45 @@ fn a_refused_key_is_walked_past_and_the_object_told_with_the_next_ask() {
     assert_eq!(stand.engine.answered(handle, 429, "", NOW), Said::ReadError);
     let said = stand.engine.error(handle, QUOTA.into(), true, NOW);
     assert_eq!(key_of(&said), "made-up-key-1");
-    assert_eq!(stand.engine.waiting(), 1);
+    assert_eq!(stand.engine.waiting(SOON), 1);
     let other = stand.begin(PATH);
     let Said::Ask(ask) = stand.engine.body(other, b"", 0, true, NOW) else {
         panic!()
     };
     assert_eq!(wire::read_ask(&ask).unwrap().2.events.len(), 1);
-    assert_eq!(stand.engine.waiting(), 0);
+    assert_eq!(stand.engine.waiting(SOON), 0);
     // The object did not answer: it is told again.
     key_of(&stand.engine.planned(other, "", NOW));
-    assert_eq!(stand.engine.waiting(), 1);
+    assert_eq!(stand.engine.waiting(SOON), 1);
+}
+
+#[test]
+fn an_object_that_is_out_is_told_nothing_until_it_is_asked_again() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(PATH);
+    stand.engine.answered(handle, 429, "", NOW);
+    stand.engine.error(handle, QUOTA.into(), true, NOW);
+    for _ in 0..2 {
+        let other = stand.begin(PATH);
+        let said = stand.engine.body(other, b"", 0, true, NOW);
+        assert!(matches!(said, Said::Ask(_)), "{said:?}");
+        stand.engine.planned(other, "", NOW);
+    }
+    // A report that does not arrive is a call that was not answered, too.
+    let report = stand.engine.report(NOW);
+    assert!(!report.is_empty());
+    stand.engine.unreported(&report, NOW);
+    let other = stand.begin(PATH);
+    key_of(&stand.engine.body(other, b"", 0, true, SOON));
+    assert_eq!(stand.engine.waiting(SOON), 0);
+    assert_eq!(stand.engine.report(SOON), "");
+    let later = NOW + Duration::from_secs(11);
+    assert_eq!(stand.engine.waiting(later), 1, "nothing is lost");
+    let other = stand.begin(PATH);
+    let Said::Ask(ask) = stand.engine.body(other, b"", 0, true, later) else {
+        panic!()
+    };
+    assert_eq!(wire::read_ask(&ask).unwrap().2.events.len(), 1);
 }
 
 #[test]
@@ -178,7 +207,7 @@ fn a_request_whose_client_leaves_before_the_plan_gives_back_what_it_carried() {
     let other = stand.begin(PATH);
     stand.engine.body(other, b"", 0, true, NOW);
     stand.engine.gone(other, NOW);
-    assert_eq!(stand.engine.waiting(), 1);
+    assert_eq!(stand.engine.waiting(SOON), 1);
     assert!(stand.lines().contains("ending=cancelled"));
     assert_eq!(stand.engine.planned(other, "", NOW), Said::Gone);
 }
@@ -333,7 +362,11 @@ fn another_region_is_tried_before_a_key_and_each_only_once() {
     assert_eq!(regions, ["", "wnam", "weur"]);
     assert!(went.iter().all(|(_, key)| key == "made-up-key-0"));
     assert_eq!(answer(said).0.as_u16(), 400);
-    assert_eq!(stand.engine.waiting(), 0, "nothing is held against a key");
+    assert_eq!(
+        stand.engine.waiting(SOON),
+        0,
+        "nothing is held against a key"
+    );
 }
 
 const BODIES: &str = r#","GEMINI_RELAY_REPLAY_TOTAL":"10MB","GEMINI_RELAY_REPLAY_LIMIT":"8MB""#;
