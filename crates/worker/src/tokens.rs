@@ -221,8 +221,11 @@ mod tests {
         ] {
             assert_eq!(tokens(&json!(text)), [""; 0], "{text}");
         }
-        let colons = json!({"alice": r#"made:"up\":-and-long"#}).to_string();
-        assert_eq!(tokens(&json!(colons)), [r#"alice=made:"up\":-and-long"#]);
+        let config = Config::read(&json!({"GEMINI_RELAY_TOKENS": "{"}).to_string());
+        assert!(config.problems[0].contains("begins as JSON"));
+        let secret = r#"made:"up:and"-long\"#;
+        let text = json!({"alice": secret}).to_string();
+        assert_eq!(tokens(&json!(text)), [format!("alice={secret}")]);
     }
 
     #[test]

@@ -466,6 +466,23 @@ fn a_body_is_let_go_once_its_answer_passes() {
 }
 
 #[test]
+fn what_is_held_of_a_passing_body_is_counted_until_it_is_taken_though_its_answer_passes() {
+    let mut stand = Stand::new(BODIES);
+    let (_, handle) = limit(&mut stand.engine, "content-length:9000000\n");
+    stand.engine.body(handle, b"", 3_000_000, false, NOW);
+    stand.engine.planned(handle, "", NOW);
+    stand.engine.answered(handle, 200, "", NOW);
+    let said = stand.engine.piece(handle, b"{", false, false, NOW);
+    assert!(matches!(said, Said::Pass { .. }), "{said:?}");
+    assert_eq!(stand.engine.kept, 3_000_000);
+    stand.engine.taken(handle, 3_000_000);
+    assert_eq!(stand.engine.kept, 0);
+    stand.engine.ended(handle, false, NOW);
+    let lines = stand.lines();
+    assert!(lines.contains("received=3000000"), "{lines}");
+}
+
+#[test]
 fn a_status_that_is_none_is_a_broken_connection() {
     for status in [101, 150, 600, 999] {
         let mut stand = Stand::new("");
@@ -619,6 +636,10 @@ fn whoever_is_refused_at_the_door_leaves_a_line() {
             "{path}"
         );
     }
+    let quiet = r#"{"GEMINI_RELAY_LOG_LEVEL":"warn"}"#;
+    let mut engine = Engine::new(quiet, 7, NOW);
+    answer(engine.begin(&format!("GET\nhttps://relay.example{PATH}\n"), NOW));
+    assert_eq!(engine.take_lines(), [""; 0]);
 }
 
 #[test]
@@ -641,6 +662,40 @@ fn a_request_that_comes_back_is_refused_whatever_joined_its_marks_and_said_once_
     let lines = stand.lines();
     assert_eq!(lines.matches("ERROR").count(), 1, "{lines}");
     assert_eq!(lines.matches("reason=loop").count(), 3, "{lines}");
+}
+
+#[test]
+fn a_request_that_comes_back_is_known_though_a_key_stands_in_its_tokens_place() {
+    let tokens = r#","GEMINI_RELAY_TOKENS":"alice=made-up-and-long-1","GEMINI_RELAY_UPSTREAM":"https://other.example""#;
+    let mut stand = Stand::new(tokens);
+    let head = format!("POST\nhttps://relay.example{PATH}\nx-goog-api-key:made-up-and-long-1\n");
+    let Said::Gather { handle, .. } = stand.engine.begin(&head, NOW) else {
+        panic!()
+    };
+    stand.engine.body(handle, b"", 0, true, NOW);
+    let Said::Send { headers, .. } = stand.engine.planned(handle, "", NOW) else {
+        panic!()
+    };
+    let sent: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}:{}\n", value.to_str().unwrap()))
+        .collect();
+    assert!(sent.contains("x-goog-api-key:made-up-key-"), "{sent}");
+    let head = format!("POST\nhttps://relay.example{PATH}\n{sent}");
+    assert_eq!(answer(stand.engine.begin(&head, NOW)).0.as_u16(), 508);
+}
+
+#[test]
+fn a_long_name_of_an_entry_is_cut_in_the_log() {
+    let name = "n".repeat(400);
+    let found = json!({"entries": [[name, r#"{"theme": "dark"}"#]], "secret": "made-up-key-0"});
+    let mut engine = Engine::new("{}", 7, NOW);
+    engine.keys(&found.to_string(), NOW);
+    let lines = engine.take_lines().join("\n");
+    assert!(
+        lines.contains(&format!("\"{}\"", "n".repeat(100))),
+        "{lines}"
+    );
 }
 
 #[test]
@@ -672,6 +727,18 @@ fn of_an_answer_that_is_no_text_only_the_key_is_changed() {
     let (.., body) = answer(stand.engine.error(handle, quoting, true, NOW));
     let masked = [&b"\xff\xfe\0"[..], b"[key]", b"\xff"].concat();
     assert_eq!(body, Body::Bytes(masked));
+}
+
+#[test]
+fn a_small_answer_that_ends_as_a_key_begins_is_whole() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(PATH);
+    let text = r#"{"a":"made-up-key-0"} made-up-key"#;
+    let length = format!("content-length:{}\n", text.len());
+    stand.engine.answered(handle, 200, &length, NOW);
+    let (.., body) = answer(stand.engine.whole(handle, text.into(), NOW));
+    let covered = text.replace("made-up-key-0", "*************");
+    assert_eq!(body, Body::Bytes(covered.into()));
 }
 
 #[test]
