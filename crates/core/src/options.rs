@@ -18,12 +18,16 @@ pub fn words(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-/// `name=SECRET`, or the secret alone. `name=` with nothing after it is refused rather than taken for a bare
-/// token: it is what a variable that was not set leaves behind, and `alice=` is easily guessed.
+/// `name=SECRET`, or the secret alone. What was meant otherwise is refused rather than taken for a bare token, since
+/// the pieces it falls into are easily guessed: `alice=` is what a variable that was not set leaves behind, `{` and
+/// `alice:` are what JSON and YAML come to word by word.
 ///
 /// # Errors
 /// The remedy.
 pub fn token(word: &str) -> Result<(Option<String>, KeyText), Remedy> {
+    if word.starts_with(['{', '[']) || word.strip_suffix(':').is_some_and(is_name) {
+        return Err("this is no list of tokens in words; write name=SECRET, with no space in it");
+    }
     let (name, secret) = match word.split_once('=') {
         Some((name, rest)) if is_name(name) => {
             if rest.trim_matches('=').is_empty() {
@@ -44,13 +48,16 @@ pub fn token_of(name: Option<&str>, secret: &str) -> Result<(Option<String>, Key
     if !name.is_none_or(is_name) {
         return Err("a token's name is 1 to 64 letters, digits and the signs - _ .");
     }
-    if words(secret).next() != Some(secret) || secret.trim_matches('=').is_empty() {
+    if words(secret).next() != Some(secret) {
         return Err("a token's secret is one word, without spaces and commas");
     }
     Ok((name.map(str::to_owned), token_text(secret)?))
 }
 
 fn token_text(secret: &str) -> Result<KeyText, Remedy> {
+    if !secret.chars().any(char::is_alphanumeric) {
+        return Err("a token has letters or digits in it, and no space");
+    }
     KeyText::new(secret)
         .map_err(|_| "a token is at most 4096 printable ASCII characters without spaces")
 }
@@ -294,6 +301,29 @@ mod tests {
         }
         for name in ["", "alice smith", "alice=", "ä"] {
             assert!(token_of(Some(name), "made-up-1").is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_pieces_of_another_notation_are_no_tokens() {
+        for text in [
+            "{",
+            "[{",
+            "{ \"alice\": \"made-up-1\", }",
+            "{\"alice\":\"made-up-1\"}",
+            "{made-up-1",
+            "[ \"made-up-1\" ]",
+            "alice = \"made-up-1\"",
+            "alice: made-up-1",
+            "- made-up-1",
+            "'{ \"alice\": \"made-up-1\" }'",
+            "*",
+        ] {
+            let refused = words(text).any(|word| token(word).is_err());
+            assert!(refused, "{text}");
+        }
+        for good in ["alice={made-up-1}", "made-up:1", ":made-up-1:", "made{up}"] {
+            assert!(token(good).is_ok(), "{good}");
         }
     }
 

@@ -145,6 +145,7 @@ mod tests {
         for (text, words) in [
             ("a=made-up-1 a=made-up-2", "is taken"),
             ("a=made-up-1 b=made-up-1", "given before"),
+            ("{ \"a\": \"made-up-1\" }", "token 1: this is no list"),
             (
                 "a=made-up-1 alice=",
                 "token 2: there is nothing after the =",

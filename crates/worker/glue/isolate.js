@@ -106,7 +106,7 @@ export function leave(flight) {
 // there is none for a while. One looks after it for all; the runtime may end that one without a word, and then the
 // next does.
 export function settle({ isolate, engine, env, ctx }) {
-  const waiting = engine.waiting();
+  const waiting = engine.waiting(Date.now());
   if (waiting === 0 || (waiting < MANY && Date.now() < isolate.due + LATE)) return;
   ctx.waitUntil(flush(isolate, engine, env, waiting < MANY ? FLUSH_AFTER : 0));
 }
@@ -117,22 +117,24 @@ async function flush(isolate, engine, env, wait) {
     isolate.due = Date.now() + wait;
     await new Promise((resolve) => setTimeout(resolve, wait));
     // Whoever asked in the meantime took along what there was.
-    wait = engine.waiting() === 0 ? 0 : Math.min(isolate.askedAt + FLUSH_AFTER, end) - Date.now();
+    wait = engine.waiting(Date.now()) === 0 ? 0 : Math.min(isolate.askedAt + FLUSH_AFTER, end) - Date.now();
   }
   isolate.due = 0;
-  const report = engine.report();
+  const report = engine.report(Date.now());
   if (report === "") return;
   try {
     await pool(env).report(report);
   } catch {
-    engine.unreported(report);
+    engine.unreported(report, Date.now());
   }
 }
 
 // Everything of the project's own among the variables and secrets, as it is: what wrangler.toml has without quotes
-// comes as a number, as true or false, as a list or as a table.
+// comes as a number, as true or false, as a list or as a table. Of a key under a native name only that it is there.
 export function variables(env) {
-  return JSON.stringify(Object.fromEntries(Object.entries(env).filter(([name]) => name.startsWith("GEMINI_RELAY_"))));
+  const own = Object.entries(env).filter(([name]) => name.startsWith("GEMINI_RELAY_"));
+  const native = ["GEMINI_API_KEY", "GOOGLE_API_KEY"].filter((name) => env[name]).map((name) => [name, true]);
+  return JSON.stringify(Object.fromEntries([...own, ...native]));
 }
 
 // A secret is a text; a variable may be any of the lists that a file of keys may have, as they are.

@@ -5,11 +5,12 @@
 //! except where that would let somebody in: then nobody is. What a text means is core's (`options`).
 
 use crate::log::Level;
-use crate::names;
+use crate::{names, tokens};
 use gemini_relay_core::value::{self, Remedy};
 use gemini_relay_core::{KeyText, Settings, Strategy, options};
 use serde_json::Value;
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// What an operator can decide of a Worker.
@@ -54,8 +55,11 @@ impl Config {
             problems: Vec::new(),
         };
         let mut closed = false;
-        let tokens = read.tokens().unwrap_or_else(|| {
+        let tokens = tokens::read(read.given("TOKENS")).unwrap_or_else(|problem| {
             closed = true;
+            read.problems.push(format!(
+                "GEMINI_RELAY_TOKENS{problem}; nobody is let in until then"
+            ));
             Vec::new()
         });
         let mut allowed = |name, what: fn(&str) -> Result<String, Remedy>| {
@@ -71,7 +75,8 @@ impl Config {
         let origins = allowed("ALLOW_ORIGIN", options::origin);
         let hosts = allowed("ALLOW_HOST", options::host);
         let mut regions = read.list("EGRESS_REGION", region);
-        regions.truncate(REGIONS.len());
+        let mut met = HashSet::new();
+        regions.retain(|region| met.insert(region.clone()));
         // Each of them is a request of the Worker's own too.
         let more = u32::try_from(regions.len().saturating_sub(1)).unwrap_or_default();
         let settings = Settings {
@@ -85,8 +90,10 @@ impl Config {
                     .min(MOST_ATTEMPTS - more),
             ),
         };
-        let strays = names::strays(&read.variables);
-        read.problems.extend(strays);
+        for stray in names::strays(&read.variables) {
+            closed |= stray.is_of_the_door;
+            read.problems.push(stray.said);
+        }
         let anonymous = read.value("ALLOW_ANONYMOUS", false, value::on_off);
         Self {
             settings,
@@ -208,41 +215,6 @@ impl Reader {
         }
         list
     }
-
-    /// `None` when there is something that is no token.
-    fn tokens(&mut self) -> Option<Vec<(String, KeyText)>> {
-        let given = self.given("TOKENS");
-        // A secret is always a text, of a table or list too.
-        let table: Option<Value> = given
-            .and_then(Value::as_str)
-            .filter(|text| text.trim_start().starts_with(['{', '[']))
-            .and_then(|text| serde_json::from_str(text).ok());
-        let said: Vec<Result<Token, Remedy>> = match table.as_ref().or(given) {
-            None => Vec::new(),
-            Some(Value::String(text)) => options::words(text).map(options::token).collect(),
-            Some(Value::Array(members)) => members.iter().map(token).collect(),
-            Some(Value::Object(table)) if !table.keys().any(|name| is_field(name)) => table
-                .iter()
-                .map(|(name, secret)| {
-                    options::token_of(Some(name), secret.as_str().ok_or(NO_TOKEN)?)
-                })
-                .collect(),
-            Some(other) => vec![token(other)],
-        };
-        let read = said
-            .into_iter()
-            .enumerate()
-            .map(|(at, token)| token.map_err(|remedy| (at, remedy.to_owned())))
-            .collect::<Result<Vec<_>, _>>()
-            .and_then(options::named);
-        read.map_err(|(at, remedy)| {
-            self.problems.push(format!(
-                "GEMINI_RELAY_TOKENS, token {}: {remedy}; nobody is let in until then",
-                at + 1
-            ));
-        })
-        .ok()
-    }
 }
 
 /// What is written without quotes may be a number, or true or false.
@@ -253,34 +225,6 @@ fn text(given: &Value) -> Result<Cow<'_, str>, Remedy> {
         _ => Err("write a text in quotes"),
     }
 }
-
-/// A token and, if it has one, its name.
-type Token = (Option<String>, KeyText);
-
-/// One of a list of tokens. Nothing in it is taken apart: what is a name there would open the door.
-fn token(given: &Value) -> Result<Token, Remedy> {
-    match given {
-        Value::String(word) if options::words(word).next() == Some(word) => options::token(word),
-        Value::Object(fields) => {
-            let field = |name| fields.get(name).map(|field| field.as_str().ok_or(NO_TOKEN));
-            let (name, secret) = (field("name").transpose()?, field("secret").transpose()?);
-            let known = usize::from(name.is_some()) + usize::from(secret.is_some());
-            match secret.filter(|_| known == fields.len()) {
-                Some(secret) => options::token_of(name, secret),
-                None => Err(NO_TOKEN),
-            }
-        }
-        _ => Err(NO_TOKEN),
-    }
-}
-
-/// What people call the parts of one token. A table with one of these is not read as one of names and secrets:
-/// `name = "alice"` would let in whoever says `alice`.
-fn is_field(name: &str) -> bool {
-    ["name", "secret", "label", "token", "key", "value"].contains(&name)
-}
-
-const NO_TOKEN: Remedy = r#"write "name=SECRET", or a table of alice = "SECRET", or a list of { name = "alice", secret = "SECRET" }"#;
 
 /// A Worker may make 50 requests of its own for each of a client's, on the free plan. The plan, a report,
 /// reading keys and one try through an egress object are among them.
@@ -325,76 +269,6 @@ mod tests {
             config.problems[0].contains("GEMINI_RELAY_MAX_WAIT")
                 && !config.problems[0].contains("soon")
         );
-    }
-
-    #[test]
-    fn a_token_that_is_none_lets_nobody_in() {
-        for tokens in ["alice=", "alice==", "a=made-up-1 b=made-up-1"] {
-            let config = Config::read(&format!(
-                r#"{{"GEMINI_RELAY_TOKENS":"{tokens}","GEMINI_RELAY_ALLOW_ANONYMOUS":"on"}}"#
-            ));
-            assert!(config.tokens.is_empty() && !config.anonymous, "{tokens}");
-            assert_eq!(config.problems.len(), 1);
-            assert!(!config.problems[0].contains("made-up"));
-        }
-    }
-
-    #[track_caller]
-    fn tokens(given: &Value) -> Vec<String> {
-        let variables = json!({"GEMINI_RELAY_TOKENS": given, "GEMINI_RELAY_ALLOW_ANONYMOUS": "on"});
-        let config = Config::read(&variables.to_string());
-        assert!(!config.anonymous);
-        assert_eq!(config.problems.is_empty(), !config.tokens.is_empty());
-        let shown = |(name, secret): &(String, KeyText)| format!("{name}={}", secret.expose());
-        config.tokens.iter().map(shown).collect()
-    }
-
-    #[test]
-    fn tables_and_lists_of_tokens_are_taken_as_they_are() {
-        let listed = json!([{"name": "alice", "secret": "made-up-1"}, "bob=made-up-2", {"secret": "made=up-3"}]);
-        let named = ["alice=made-up-1", "bob=made-up-2", "client_0=made=up-3"];
-        assert_eq!(tokens(&listed), named);
-        let table = json!({"alice": "made-up-1", "bob": "made-up-2"});
-        assert_eq!(tokens(&table), &named[..2]);
-        let one = json!({"name": "alice", "secret": "made-up-1"});
-        assert_eq!(tokens(&one), &named[..1]);
-        for text in [listed, table, one] {
-            assert_eq!(tokens(&json!(text.to_string())), tokens(&text));
-        }
-        assert_eq!(tokens(&json!("{made-up-1")), ["client_0={made-up-1"]);
-    }
-
-    #[test]
-    fn what_is_no_token_in_a_table_or_list_lets_nobody_in() {
-        for given in [
-            json!(null),
-            json!(true),
-            json!(12_345_678),
-            json!({"alice smith": "made-up-1"}),
-            json!({"alice": "made up 1"}),
-            json!({"alice": "made-up-1,x"}),
-            json!({"alice": null}),
-            json!({"alice": 12_345_678}),
-            json!({"alice": {"secret": "made-up-1"}}),
-            json!({"alice": ["made-up-1"]}),
-            json!({"alice": "made-up-1", "bob": ""}),
-            json!({"name": "alice"}),
-            json!({"name": "alice", "token": "made-up-1"}),
-            json!({"key": "alice", "value": "made-up-1"}),
-            json!({"name": "alice", "secret": "made-up-1", "bob": "made-up-2"}),
-            json!([{"name": "alice"}]),
-            json!([{"alice": "made-up-1"}]),
-            json!([{"name": "alice", "secret": true}]),
-            json!([{"name": null, "secret": "made-up-1"}]),
-            json!(["alice=made-up-1 bob"]),
-            json!([["made-up-1"]]),
-            json!([{}]),
-        ] {
-            assert_eq!(tokens(&given), [""; 0], "{given}");
-            if given.is_object() || given.is_array() {
-                assert_eq!(tokens(&json!(given.to_string())), [""; 0], "{given}");
-            }
-        }
     }
 
     #[test]
@@ -445,6 +319,8 @@ mod tests {
         assert_eq!(config.problems.len(), 2);
         assert!(config.problems[0].contains("EGRESS_REGION, word 1"));
         assert_eq!(config.settings.attempts, Some(MOST_ATTEMPTS - 1));
+        let config = Config::read(r#"{"GEMINI_RELAY_EGRESS_REGION":"wnam, weur WNAM"}"#);
+        assert_eq!(config.regions, ["wnam", "weur"], "each is tried once");
     }
 
     #[test]

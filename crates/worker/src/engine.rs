@@ -205,9 +205,7 @@ impl Engine {
     /// of it is held, and `whole` whether that is all of it, so that it can be sent again.
     pub fn body(&mut self, handle: u32, shown: &[u8], kept: usize, whole: bool, now: Time) -> Said {
         self.collect(now);
-        let (cursor, report) = (self.cursor, std::mem::take(&mut self.outbox));
         let Some(exchange) = self.exchange(handle) else {
-            self.outbox = report;
             return Said::Gone;
         };
         let reserved = std::mem::replace(&mut exchange.kept, kept);
@@ -230,14 +228,13 @@ impl Engine {
         );
         exchange.record.kind = facts.kind;
         exchange.record.model.clone_from(&facts.model);
-        let ask = crate::wire::ask(&facts, cursor, &report);
         exchange.facts = Some(facts);
-        exchange.reported = report;
         self.kept = self.kept.saturating_sub(reserved) + kept;
+        // Before the ask is made: of a thousand keys there may be much to tell.
         if self.away > now {
             return self.go(handle, None, now);
         }
-        Said::Ask(ask)
+        self.ask(handle)
     }
 
     /// So many bytes of a body that can be sent once were taken by its attempt, and are not kept any more.

@@ -20,6 +20,7 @@ mod object;
 mod said;
 #[cfg(target_arch = "wasm32")]
 mod skin;
+mod tokens;
 pub mod wire;
 
 pub use config::Config;

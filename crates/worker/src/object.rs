@@ -350,6 +350,24 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_end_of_its_own_is_kept_for_a_month() {
+        let mut first = object("[]", NOW);
+        let mut named = blocked(0, 1, NOW);
+        named.change = Change::ModelNamed("flash".into(), "flash-1".into());
+        let report = Report {
+            events: vec![named],
+            moved: Vec::new(),
+        };
+        first.report(&wire::report(&report), NOW);
+        let saved = first.save(NOW);
+        let weeks = |count: u64| NOW + Duration::from_secs(count * 7 * 86_400);
+        assert_eq!(first.save(weeks(4)), "[]");
+        assert!(!object(&saved, weeks(4)).is_dirty());
+        assert!(object(&saved, weeks(5)).is_dirty(), "to be removed");
+        assert_ne!(first.save(weeks(5)), "[]");
+    }
+
+    #[test]
     fn one_that_cannot_be_understood_is_answered_with_nothing() {
         assert_eq!(object("[]", NOW).plan("what?", NOW), "");
     }

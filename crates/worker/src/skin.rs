@@ -151,18 +151,18 @@ impl Isolate {
     }
 
     /// See [`Engine::waiting`].
-    pub fn waiting(&self) -> usize {
-        self.0.waiting()
+    pub fn waiting(&self, now: f64) -> usize {
+        self.0.waiting(at(now))
     }
 
     /// See [`Engine::report`].
-    pub fn report(&mut self) -> String {
-        self.0.report()
+    pub fn report(&mut self, now: f64) -> String {
+        self.0.report(at(now))
     }
 
     /// See [`Engine::unreported`].
-    pub fn unreported(&mut self, report: &str) {
-        self.0.unreported(report);
+    pub fn unreported(&mut self, report: &str, now: f64) {
+        self.0.unreported(report, at(now));
     }
 
     fn say(&mut self) {

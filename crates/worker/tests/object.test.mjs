@@ -98,6 +98,20 @@ test("an object that becomes slow while it is asked loses no request, and nobody
     await ok(one)();
   }));
 
+test("an object that is out is called a few times, and not at each request that has something to tell", (context) => {
+  let attempts = 0;
+  const google = () => (attempts++ % 2 === 0 ? quota(2) : undefined);
+  return on({ google, kv: { GEMINI_API_KEYS_CONFIG: keyList(40) } }, async (one) => {
+    await one.look("away");
+    const begun = Date.now();
+    await crowd(300, 5, ok(one));
+    const rounds = 1 + Math.floor((Date.now() - begun) / 10_000);
+    const { calls } = await one.look("away");
+    context.diagnostic(`${calls} calls of the object`);
+    assert.ok(calls <= 20 * rounds, `${calls} calls for 300 requests`);
+  });
+});
+
 test("an object that dies in between knows what it wrote down", () =>
   on({ google: (shown) => (shown === key(1) ? quota(600) : undefined) }, async (one) => {
     await crowd(6, 1, ok(one));

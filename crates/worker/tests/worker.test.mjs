@@ -116,6 +116,13 @@ test("a table that makes no token lets nobody in, and it is said", () =>
     assert.ok((await one.look()).lines.some((line) => /WARN.*GEMINI_RELAY_TOKENS.*nobody is let in/.test(line)));
   }));
 
+test("a key under a native name is noticed, and the setting to use is named", () =>
+  on({ bindings: { GEMINI_API_KEY: key(7) } }, async (one) => {
+    assert.equal((await one.ask()).status, 200);
+    assert.equal(one.used()[key(7)], undefined);
+    assert.ok((await one.look()).lines.some((line) => /WARN.* GEMINI_API_KEY .*GEMINI_API_KEYS/.test(line)));
+  }));
+
 test("a host's name that makes no sense does not let in whoever uses another", () =>
   on({ bindings: { GEMINI_RELAY_ALLOW_HOST: "https://relay.example" } }, async (one) => {
     const { status } = await outcome(one.base, { headers: { host: "stranger.example" } });

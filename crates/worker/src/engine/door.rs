@@ -162,7 +162,7 @@ impl Engine {
         // The last of it is for small ones, which most are: large ones take no retries from them.
         let room = left.saturating_sub(self.config.replay_total / 8);
         // What is reserved is right once the body is here. Of a body that does not say its length it may be far too
-        // much, so such ones leave room for others.
+        // much, so such ones leave room for others; those of GET and DELETE are no exception, where there is one.
         let limit = self.config.replay_limit.min(match length {
             Some(length) if length <= SMALL_BODY => left,
             Some(_) => room,
@@ -171,7 +171,6 @@ impl Engine {
         let reserved = match length {
             Some(length) if length > limit => MOST_SHOWN.min(room),
             Some(length) => length,
-            None if is_bodiless(&method) => 0,
             None => limit,
         };
         self.kept += reserved;
@@ -319,13 +318,6 @@ fn names_the_client(headers: &mut HeaderMap) {
     for name in gone {
         headers.remove(name);
     }
-}
-
-fn is_bodiless(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE
-    )
 }
 
 /// Cloudflare's own: a client's is replaced.

@@ -8,6 +8,22 @@ use gemini_relay_core::{Surface, Time};
 use std::time::Duration;
 
 impl Engine {
+    /// What the object is asked, and with it told.
+    pub(super) fn ask(&mut self, handle: u32) -> Said {
+        let report = std::mem::take(&mut self.outbox);
+        let cursor = self.cursor;
+        let Some(exchange) = self.exchange(handle) else {
+            self.outbox = report;
+            return Said::Gone;
+        };
+        let ask = exchange
+            .facts
+            .as_ref()
+            .map(|facts| wire::ask(facts, cursor, &report));
+        exchange.reported = report;
+        ask.map_or(Said::Gone, Said::Ask)
+    }
+
     /// The object's answer, or an empty text where none came in time: then the request goes on with what
     /// is known.
     pub fn planned(&mut self, handle: u32, reply: &str, now: Time) -> Said {
@@ -15,12 +31,17 @@ impl Engine {
         if reply.is_some() {
             self.silences = 0;
         } else {
-            self.silences += 1;
-            if self.silences >= SILENT {
-                self.away = now + AWAY;
-            }
+            self.unanswered(now);
         }
         self.go(handle, reply, now)
+    }
+
+    /// A call of the object came to nothing.
+    fn unanswered(&mut self, now: Time) {
+        self.silences += 1;
+        if self.silences >= SILENT {
+            self.away = now + AWAY;
+        }
     }
 
     /// Goes on with the object's answer, or without one.
@@ -58,24 +79,27 @@ impl Engine {
     }
 
     /// What is to be reported, if anything; it counts as reported unless it is given back.
-    pub fn report(&mut self) -> String {
-        let report = std::mem::take(&mut self.outbox);
-        if report.is_empty() {
-            String::new()
-        } else {
-            wire::report(&report)
+    pub fn report(&mut self, now: Time) -> String {
+        if self.waiting(now) == 0 {
+            return String::new();
         }
+        wire::report(&std::mem::take(&mut self.outbox))
     }
 
     /// A report that did not arrive.
-    pub fn unreported(&mut self, report: &str) {
+    pub fn unreported(&mut self, report: &str, now: Time) {
+        self.unanswered(now);
         self.take_back(wire::read_report(report));
     }
 
-    /// How much there is to report.
+    /// How much there is to report: nothing to an object that is not asked either.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.outbox.len()
+    pub fn waiting(&self, now: Time) -> usize {
+        if self.away > now {
+            0
+        } else {
+            self.outbox.len()
+        }
     }
 
     pub(super) fn take_back(&mut self, mut report: Report) {
@@ -153,7 +177,8 @@ impl Engine {
     }
 }
 
-/// An object that did not answer so often in a row is not asked for a while: each ask costs a client a second.
+/// An object that did not answer so often in a row is neither asked nor told anything for a while: each ask costs a
+/// client a second, and each call is counted, of an object that is out for the day too.
 const SILENT: u32 = 3;
 const AWAY: Duration = Duration::from_secs(10);
 

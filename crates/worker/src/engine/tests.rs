@@ -145,7 +145,7 @@ fn that_a_key_is_served_is_told_once_in_a_while() {
         stand.engine.answered(handle, 200, length, SOON);
         stand.engine.whole(handle, b"{}".to_vec(), SOON);
         // It goes with the next request's question.
-        told += stand.engine.waiting();
+        told += stand.engine.waiting(SOON);
     }
     assert_eq!(told, 3, "of each key once");
 }
@@ -157,16 +157,45 @@ fn a_refused_key_is_walked_past_and_the_object_told_with_the_next_ask() {
     assert_eq!(stand.engine.answered(handle, 429, "", NOW), Said::ReadError);
     let said = stand.engine.error(handle, QUOTA.into(), true, NOW);
     assert_eq!(key_of(&said), "made-up-key-1");
-    assert_eq!(stand.engine.waiting(), 1);
+    assert_eq!(stand.engine.waiting(SOON), 1);
     let other = stand.begin(PATH);
     let Said::Ask(ask) = stand.engine.body(other, b"", 0, true, NOW) else {
         panic!()
     };
     assert_eq!(wire::read_ask(&ask).unwrap().2.events.len(), 1);
-    assert_eq!(stand.engine.waiting(), 0);
+    assert_eq!(stand.engine.waiting(SOON), 0);
     // The object did not answer: it is told again.
     key_of(&stand.engine.planned(other, "", NOW));
-    assert_eq!(stand.engine.waiting(), 1);
+    assert_eq!(stand.engine.waiting(SOON), 1);
+}
+
+#[test]
+fn an_object_that_is_out_is_told_nothing_until_it_is_asked_again() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(PATH);
+    stand.engine.answered(handle, 429, "", NOW);
+    stand.engine.error(handle, QUOTA.into(), true, NOW);
+    for _ in 0..2 {
+        let other = stand.begin(PATH);
+        let said = stand.engine.body(other, b"", 0, true, NOW);
+        assert!(matches!(said, Said::Ask(_)), "{said:?}");
+        stand.engine.planned(other, "", NOW);
+    }
+    // A report that does not arrive is a call that was not answered, too.
+    let report = stand.engine.report(NOW);
+    assert!(!report.is_empty());
+    stand.engine.unreported(&report, NOW);
+    let other = stand.begin(PATH);
+    key_of(&stand.engine.body(other, b"", 0, true, SOON));
+    assert_eq!(stand.engine.waiting(SOON), 0);
+    assert_eq!(stand.engine.report(SOON), "");
+    let later = NOW + Duration::from_secs(11);
+    assert_eq!(stand.engine.waiting(later), 1, "nothing is lost");
+    let other = stand.begin(PATH);
+    let Said::Ask(ask) = stand.engine.body(other, b"", 0, true, later) else {
+        panic!()
+    };
+    assert_eq!(wire::read_ask(&ask).unwrap().2.events.len(), 1);
 }
 
 #[test]
@@ -178,7 +207,7 @@ fn a_request_whose_client_leaves_before_the_plan_gives_back_what_it_carried() {
     let other = stand.begin(PATH);
     stand.engine.body(other, b"", 0, true, NOW);
     stand.engine.gone(other, NOW);
-    assert_eq!(stand.engine.waiting(), 1);
+    assert_eq!(stand.engine.waiting(SOON), 1);
     assert!(stand.lines().contains("ending=cancelled"));
     assert_eq!(stand.engine.planned(other, "", NOW), Said::Gone);
 }
@@ -333,7 +362,11 @@ fn another_region_is_tried_before_a_key_and_each_only_once() {
     assert_eq!(regions, ["", "wnam", "weur"]);
     assert!(went.iter().all(|(_, key)| key == "made-up-key-0"));
     assert_eq!(answer(said).0.as_u16(), 400);
-    assert_eq!(stand.engine.waiting(), 0, "nothing is held against a key");
+    assert_eq!(
+        stand.engine.waiting(SOON),
+        0,
+        "nothing is held against a key"
+    );
 }
 
 const BODIES: &str = r#","GEMINI_RELAY_REPLAY_TOTAL":"10MB","GEMINI_RELAY_REPLAY_LIMIT":"8MB""#;
@@ -369,6 +402,21 @@ fn bodies_have_a_limit_in_all_which_is_given_back() {
     );
     engine.body(handle, b"", 100, true, NOW);
     assert_eq!(limit(engine, "content-length:9000000\n").0, 8_000_000);
+}
+
+#[test]
+fn a_body_of_unsaid_length_is_counted_while_it_comes_whatever_the_method() {
+    let engine = &mut Stand::new(BODIES).engine;
+    for method in ["POST", "GET", "DELETE", "OPTIONS"] {
+        let head = format!("{method}\nhttps://relay.example{PATH}\n");
+        let Said::Gather { handle, limit, .. } = engine.begin(&head, NOW) else {
+            panic!("{method}")
+        };
+        assert_eq!(engine.kept, limit, "{method}");
+        // As a rule there is none.
+        engine.body(handle, b"", 0, true, NOW);
+        assert_eq!(engine.kept, 0, "{method}");
+    }
 }
 
 #[test]
@@ -415,6 +463,23 @@ fn a_body_is_let_go_once_its_answer_passes() {
     let said = stand.engine.piece(handle, event, false, false, NOW);
     assert!(matches!(said, Said::Pass { .. }), "{said:?}");
     assert_eq!(stand.engine.kept, 0);
+}
+
+#[test]
+fn what_is_held_of_a_passing_body_is_counted_until_it_is_taken_though_its_answer_passes() {
+    let mut stand = Stand::new(BODIES);
+    let (_, handle) = limit(&mut stand.engine, "content-length:9000000\n");
+    stand.engine.body(handle, b"", 3_000_000, false, NOW);
+    stand.engine.planned(handle, "", NOW);
+    stand.engine.answered(handle, 200, "", NOW);
+    let said = stand.engine.piece(handle, b"{", false, false, NOW);
+    assert!(matches!(said, Said::Pass { .. }), "{said:?}");
+    assert_eq!(stand.engine.kept, 3_000_000);
+    stand.engine.taken(handle, 3_000_000);
+    assert_eq!(stand.engine.kept, 0);
+    stand.engine.ended(handle, false, NOW);
+    let lines = stand.lines();
+    assert!(lines.contains("received=3000000"), "{lines}");
 }
 
 #[test]
@@ -571,6 +636,10 @@ fn whoever_is_refused_at_the_door_leaves_a_line() {
             "{path}"
         );
     }
+    let quiet = r#"{"GEMINI_RELAY_LOG_LEVEL":"warn"}"#;
+    let mut engine = Engine::new(quiet, 7, NOW);
+    answer(engine.begin(&format!("GET\nhttps://relay.example{PATH}\n"), NOW));
+    assert_eq!(engine.take_lines(), [""; 0]);
 }
 
 #[test]
@@ -593,6 +662,40 @@ fn a_request_that_comes_back_is_refused_whatever_joined_its_marks_and_said_once_
     let lines = stand.lines();
     assert_eq!(lines.matches("ERROR").count(), 1, "{lines}");
     assert_eq!(lines.matches("reason=loop").count(), 3, "{lines}");
+}
+
+#[test]
+fn a_request_that_comes_back_is_known_though_a_key_stands_in_its_tokens_place() {
+    let tokens = r#","GEMINI_RELAY_TOKENS":"alice=made-up-and-long-1","GEMINI_RELAY_UPSTREAM":"https://other.example""#;
+    let mut stand = Stand::new(tokens);
+    let head = format!("POST\nhttps://relay.example{PATH}\nx-goog-api-key:made-up-and-long-1\n");
+    let Said::Gather { handle, .. } = stand.engine.begin(&head, NOW) else {
+        panic!()
+    };
+    stand.engine.body(handle, b"", 0, true, NOW);
+    let Said::Send { headers, .. } = stand.engine.planned(handle, "", NOW) else {
+        panic!()
+    };
+    let sent: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}:{}\n", value.to_str().unwrap()))
+        .collect();
+    assert!(sent.contains("x-goog-api-key:made-up-key-"), "{sent}");
+    let head = format!("POST\nhttps://relay.example{PATH}\n{sent}");
+    assert_eq!(answer(stand.engine.begin(&head, NOW)).0.as_u16(), 508);
+}
+
+#[test]
+fn a_long_name_of_an_entry_is_cut_in_the_log() {
+    let name = "n".repeat(400);
+    let found = json!({"entries": [[name, r#"{"theme": "dark"}"#]], "secret": "made-up-key-0"});
+    let mut engine = Engine::new("{}", 7, NOW);
+    engine.keys(&found.to_string(), NOW);
+    let lines = engine.take_lines().join("\n");
+    assert!(
+        lines.contains(&format!("\"{}\"", "n".repeat(100))),
+        "{lines}"
+    );
 }
 
 #[test]
@@ -624,6 +727,18 @@ fn of_an_answer_that_is_no_text_only_the_key_is_changed() {
     let (.., body) = answer(stand.engine.error(handle, quoting, true, NOW));
     let masked = [&b"\xff\xfe\0"[..], b"[key]", b"\xff"].concat();
     assert_eq!(body, Body::Bytes(masked));
+}
+
+#[test]
+fn a_small_answer_that_ends_as_a_key_begins_is_whole() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(PATH);
+    let text = r#"{"a":"made-up-key-0"} made-up-key"#;
+    let length = format!("content-length:{}\n", text.len());
+    stand.engine.answered(handle, 200, &length, NOW);
+    let (.., body) = answer(stand.engine.whole(handle, text.into(), NOW));
+    let covered = text.replace("made-up-key-0", "*************");
+    assert_eq!(body, Body::Bytes(covered.into()));
 }
 
 #[test]
