@@ -1,6 +1,6 @@
 //! What must not be used, why, and until when.
 
-use crate::facts::{Kind, Kinds, Surface};
+use crate::facts::{Kind, Kinds};
 use crate::google_error::Violation;
 use crate::time::Time;
 use std::sync::Arc;
@@ -115,8 +115,6 @@ pub struct Block {
     pub model: Option<Arc<str>>,
     /// The kinds it covers.
     pub kinds: Kinds,
-    /// The surface it is about, or all.
-    pub surface: Option<Surface>,
     /// Why.
     pub reason: Reason,
     /// Since when.
@@ -136,8 +134,6 @@ pub struct About<'a> {
     pub models: [Option<&'a str>; 2],
     /// The kind.
     pub kind: Kind,
-    /// Where it is asked.
-    pub surface: Surface,
 }
 
 impl Block {
@@ -145,7 +141,6 @@ impl Block {
     #[must_use]
     pub fn covers(&self, about: About<'_>) -> bool {
         self.kinds.contains(about.kind)
-            && self.surface.is_none_or(|surface| surface == about.surface)
             && self
                 .model
                 .as_deref()
@@ -155,22 +150,17 @@ impl Block {
     /// Whether it and `other` say the same of the same: the later one replaces the earlier.
     #[must_use]
     pub fn same_subject(&self, other: &Self) -> bool {
-        self.reason == other.reason
-            && self.kinds == other.kinds
-            && self.surface == other.surface
-            && self.model == other.model
+        self.reason == other.reason && self.kinds == other.kinds && self.model == other.model
     }
 }
 
-/// How long until something without a known end is tried for the `strikes`-th time: sooner, where it may have
-/// been the request's own fault.
+/// How long until something without a known end is tried for the `strikes`-th time.
 #[must_use]
-pub const fn next_trial(reason: Reason, strikes: u8) -> Duration {
-    Duration::from_secs(match (reason, strikes) {
-        (Reason::CredentialType, 0) => 60,
-        (Reason::CredentialType, 1) | (_, 0) => 15 * 60,
-        (_, 1) => 3600,
-        (_, 2) => 6 * 3600,
+pub const fn next_trial(strikes: u8) -> Duration {
+    Duration::from_secs(match strikes {
+        0 => 15 * 60,
+        1 => 3600,
+        2 => 6 * 3600,
         _ => 24 * 3600,
     })
 }

@@ -285,7 +285,7 @@ pub fn refuse_secrets_in_names(list: &KeyList, secrets: &Secrets) -> Result<(), 
 /// Whether a name is a secret that was put where a name belongs: one of these, or what looks like a key.
 #[must_use]
 pub fn is_secret(name: &str, secrets: &Secrets) -> bool {
-    looks_like_a_key(name.trim()) || secrets.are_in(name.as_bytes(), usize::MAX)
+    name.split_whitespace().any(looks_like_a_key) || secrets.are_in(name.as_bytes(), usize::MAX)
 }
 
 /// Whether a text looks like what Google has given out so far. Keys may look otherwise, so where keys belong this is

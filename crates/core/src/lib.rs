@@ -33,6 +33,7 @@ pub mod secrets;
 pub mod settings;
 mod spelling;
 mod storm;
+mod suspects;
 pub mod time;
 pub mod value;
 pub mod veil;

@@ -105,20 +105,26 @@ impl Pool {
     /// How many keys are usable for something, and how many are out for everything, by reason.
     #[must_use]
     pub fn census(&self, now: Time) -> Census {
-        self.census_where(now, |block| block.model.is_none())
+        self.census_where(now, |block| block.model.is_none(), |_| false)
     }
 
-    /// The same for what this ring is about.
-    pub(crate) fn census_of(&self, ring: RingId, now: Time) -> Census {
-        let ring = self.rings.get(ring);
-        self.census_where(now, |block| {
-            ring.is_some_and(|ring| block.covers(ring.about()))
-        })
+    /// The same for what this ring is about, asked on this surface.
+    pub(crate) fn census_of(&self, ring: RingId, surface: Surface, now: Time) -> Census {
+        let Some(ring) = self.rings.get(ring) else {
+            return self.census(now);
+        };
+        let is_suspect = |key| ring.suspects.has(surface, key, now);
+        self.census_where(now, |block| block.covers(ring.about()), is_suspect)
     }
 
-    fn census_where(&self, now: Time, concerns: impl Fn(&Block) -> bool) -> Census {
+    fn census_where(
+        &self,
+        now: Time,
+        concerns: impl Fn(&Block) -> bool,
+        is_suspect: impl Fn(usize) -> bool,
+    ) -> Census {
         let mut census = Census::default();
-        for key in &self.known.keys {
+        for (at, key) in self.known.keys.iter().enumerate() {
             let project = self
                 .known
                 .projects
@@ -131,6 +137,9 @@ impl Pool {
             match out {
                 _ if !key.enabled => census.disabled += 1,
                 Some(known) => *census.out.entry(known.block.reason).or_default() += 1,
+                None if is_suspect(at) => {
+                    *census.out.entry(Reason::CredentialType).or_default() += 1;
+                }
                 None => census.usable += 1,
             }
         }
@@ -173,7 +182,6 @@ impl Pool {
         let mut block = Block {
             model: effect.model.as_deref().map(Arc::from),
             kinds: effect.kinds,
-            surface: effect.surface,
             reason: effect.reason,
             since: now,
             until: now,
@@ -194,7 +202,7 @@ impl Pool {
                     .map_or(0, |n| n.saturating_add(u8::from(trial)));
                 block.strikes = Some(strikes);
                 block.since = before.map_or(now, |before| before.since);
-                block.until = now + next_trial(effect.reason, strikes);
+                block.until = now + next_trial(strikes);
             }
         }
         Change::Blocked(subject, block)
@@ -226,15 +234,8 @@ impl Pool {
     }
 
     /// The ring for such requests, made if it is not there.
-    pub(crate) fn ring(
-        &mut self,
-        model: Option<&Arc<str>>,
-        kind: Kind,
-        surface: Surface,
-        now: Time,
-    ) -> RingId {
-        self.rings
-            .find(&self.known, (model.cloned(), kind, surface), now)
+    pub(crate) fn ring(&mut self, model: Option<&Arc<str>>, kind: Kind, now: Time) -> RingId {
+        self.rings.find(&self.known, (model.cloned(), kind), now)
     }
 
     pub(crate) fn ring_mut(&mut self, id: RingId) -> Option<&mut Ring> {
@@ -279,6 +280,31 @@ impl Pool {
         let planned = ring.planned(&self.known, plan.copied(), want, now);
         let pick = planned.or_else(|| ring.choose(&self.known, want, now))?;
         self.take(id, pick, now)
+    }
+
+    /// Of those who were refused with 401 on this surface, the one who was so longest ago.
+    pub(crate) fn pick_suspect(
+        &mut self,
+        id: RingId,
+        surface: Surface,
+        want: &Want<'_>,
+        now: Time,
+    ) -> Option<Pick> {
+        let pick = self.suspect(id, surface, want, now)?;
+        self.take(id, pick, now)
+    }
+
+    /// The same, without taking its turn.
+    pub(crate) fn suspect(
+        &mut self,
+        id: RingId,
+        surface: Surface,
+        want: &Want<'_>,
+        now: Time,
+    ) -> Option<Pick> {
+        let ring = self.rings.get_mut(id)?;
+        let suspects = ring.suspects.by_age(surface);
+        ring.planned(&self.known, suspects, want, now)
     }
 
     /// Whose turn is next, without taking it.

@@ -32,7 +32,7 @@ use crate::pool::{Carrier, Census, KeyInfo, Pool, ProjectId};
 use crate::refusal::Refusal;
 use crate::ring::{Pick, RingId, Want};
 use crate::settings::Settings;
-use crate::storm::Storms;
+use crate::storm::{Storms, Why};
 use crate::time::Time;
 use crate::verdict::{Effect, Meaning};
 use std::collections::BTreeSet;
@@ -106,6 +106,8 @@ pub struct Relay {
     events: Vec<Event>,
     /// Conversations that went elsewhere than planned.
     moved: Vec<Moved>,
+    /// When anybody was served anything last.
+    served: Option<Time>,
     next_sweep: Time,
 }
 
@@ -132,8 +134,10 @@ struct Request {
     other_carrier: Option<Current>,
     /// What a refusal would mean for its key or project if another serves this request.
     suspicion: Option<(Arc<KeyInfo>, Meaning, Option<Effect>)>,
-    /// Keys that were refused however they were shown.
-    unshown: Vec<Unshown>,
+    /// How many keys were refused however they were shown.
+    unshown: u32,
+    /// One that was out was tried with it.
+    on_trial: bool,
     pause: Option<Time>,
     queued: Option<RingId>,
     released: bool,
@@ -144,13 +148,6 @@ struct Request {
     last_violation: Option<(Option<Arc<Violation>>, Reason)>,
     /// Whom to ask first, where that was planned elsewhere.
     plan: Vec<KeyId>,
-}
-
-/// A key that no way of showing it got past Google, in this request.
-#[derive(Debug)]
-struct Unshown {
-    key: Arc<KeyInfo>,
-    trial: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -190,6 +187,7 @@ impl Relay {
             },
             events: Vec::new(),
             moved: Vec::new(),
+            served: None,
             next_sweep: Time::ZERO,
         }
     }
@@ -250,7 +248,8 @@ impl Relay {
             current: None,
             other_carrier: None,
             suspicion: None,
-            unshown: Vec::new(),
+            unshown: 0,
+            on_trial: false,
             pause: None,
             queued: None,
             released: false,
@@ -293,7 +292,7 @@ impl Relay {
             request.tried_keys.clear();
             request.tried_projects.clear();
             request.other_carrier = None;
-            request.unshown.clear();
+            request.unshown = 0;
         }
         if let Some(current) = &request.current {
             let attempt = attempt(current, request.attempts);
@@ -320,19 +319,19 @@ impl Relay {
             return Step::Send(step);
         }
         let (model, kind) = (request.facts.model.clone(), request.facts.kind);
-        let (client, surface) = (request.facts.client, request.facts.surface);
-        if let Some((until, ban)) = self.storms.until(model.as_deref(), kind, client, now) {
-            if until > patience {
-                return Step::Refuse(if ban {
-                    Refusal::EgressBan { back: until }
-                } else {
-                    Refusal::Overloaded { back: until }
+        let client = request.facts.client;
+        if let Some((back, why)) = self.storms.until(model.as_deref(), kind, client, now) {
+            if back > patience {
+                return Step::Refuse(match why {
+                    Why::Ban => Refusal::EgressBan { back },
+                    Why::Capacity => Refusal::Capacity { back },
+                    Why::Overload => Refusal::Overloaded { back },
                 });
             }
-            let until = until + self.jitter(STORM_JITTER);
+            let until = back + self.jitter(STORM_JITTER);
             return self.wait_until(id, until);
         }
-        let ring = self.pool.ring(model.as_ref(), kind, surface, now);
+        let ring = self.pool.ring(model.as_ref(), kind, now);
         self.choose(id, ring, now)
     }
 
@@ -364,13 +363,21 @@ impl Relay {
                         .and_then(|turns| self.affinity.project_of(request.facts.client, turns))
                 })
                 .and_then(|project| self.pool.project_index(project));
-            let want = Want {
+            let mut want = Want {
                 tried_keys: &request.tried_keys,
                 tried_projects: &request.tried_projects,
-                replayable: request.facts.replayable,
+                // One trial is enough for a request: they come one after the other.
+                replayable: request.facts.replayable && !request.on_trial,
                 prefer,
+                passing: Some(request.facts.surface),
             };
-            if let Some(pick) = self.pool.pick_planned(ring, &request.plan, &want, now)
+            let mut pick = self.pool.pick_planned(ring, &request.plan, &want, now);
+            if pick.is_none() && request.unshown < AGREE {
+                want.passing = None;
+                let surface = request.facts.surface;
+                pick = self.pool.pick_suspect(ring, surface, &want, now);
+            }
+            if let Some(pick) = pick
                 && let Some(info) = self.pool.info(pick)
             {
                 let key = Arc::clone(info);
@@ -528,6 +535,9 @@ fn attempt(current: &Current, number: u32) -> Attempt {
         number,
     }
 }
+
+/// Keys that must agree that nobody is served this, where all others were refused it lately.
+const AGREE: u32 = 2;
 
 /// Google refuses an `X-Server-Timeout` below ten seconds.
 const SHORTEST_DEADLINE: Duration = Duration::from_secs(10);

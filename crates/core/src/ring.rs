@@ -1,7 +1,7 @@
-//! Rings: one rotation for each model, kind and surface that is asked for.
+//! Rings: one rotation for each model and kind that is asked for.
 //!
-//! Quota is counted by project, model and kind, and which keys are taken differs by surface, so turns are taken
-//! by these too: who is out for one model still has its turn for another. A ring is made at the first request and told of every
+//! Quota is counted by project, model and kind, so turns are taken by model and kind too: who is out
+//! for one model still has its turn for another. A ring is made at the first request and told of every
 //! block that concerns it; choosing from it then costs the same with ten keys and with ten thousand.
 //! Rings are bounded in number, since clients choose the names of models: the one used longest ago,
 //! with nobody in it, makes place.
@@ -13,6 +13,7 @@ use crate::pool::Known;
 use crate::relay::RequestId;
 use crate::rotation::{Rotation, State};
 use crate::settings::Strategy;
+use crate::suspects::Suspects;
 use crate::time::Time;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,6 +36,15 @@ pub(crate) struct Want<'a> {
     pub(crate) replayable: bool,
     /// The project that served the conversation's earlier turns.
     pub(crate) prefer: Option<usize>,
+    /// Pass over those who were refused with 401 on this surface lately.
+    pub(crate) passing: Option<Surface>,
+}
+
+impl Want<'_> {
+    fn passes(&self, suspects: &Suspects, key: usize, now: Time) -> bool {
+        self.passing
+            .is_some_and(|surface| suspects.has(surface, key, now))
+    }
 }
 
 /// What was chosen.
@@ -59,10 +69,8 @@ pub(crate) struct Ring {
     pub(crate) waiting: BTreeSet<(Time, RequestId)>,
     /// Not before then is the next of them let go.
     pub(crate) next_release: Time,
-    /// When anybody was served last.
-    pub(crate) served: Option<Time>,
-    /// When all were refused this with 401 though somebody had been served shortly before, and nobody was since.
-    pub(crate) keyless: Option<Time>,
+    /// Refused with 401 lately.
+    pub(crate) suspects: Suspects,
     used: u64,
 }
 
@@ -73,7 +81,6 @@ struct Name {
     /// The model under which Google counts it, where that is another.
     counted: Option<Arc<str>>,
     kind: Kind,
-    surface: Surface,
 }
 
 impl Name {
@@ -81,21 +88,20 @@ impl Name {
         About {
             models: [self.model.as_deref(), self.counted.as_deref()],
             kind: self.kind,
-            surface: self.surface,
         }
     }
 
     fn asked(&self) -> Asked {
-        (self.model.clone(), self.kind, self.surface)
+        (self.model.clone(), self.kind)
     }
 }
 
 /// By what a ring is found.
-type Asked = (Option<Arc<str>>, Kind, Surface);
+type Asked = (Option<Arc<str>>, Kind);
 
 impl Ring {
     fn new(known: &Known, strategy: Strategy, asked: &Asked, now: Time) -> Self {
-        let (model, kind, surface) = asked.clone();
+        let (model, kind) = asked.clone();
         let groups = Rotation::new(
             strategy,
             known.groups.iter().map(|group| (group.level, group.weight)),
@@ -108,7 +114,6 @@ impl Ring {
                     .cloned(),
                 model,
                 kind,
-                surface,
             },
             groups,
             keys: Map::default(),
@@ -116,8 +121,7 @@ impl Ring {
             in_flight: 0,
             waiting: BTreeSet::new(),
             next_release: Time::ZERO,
-            served: None,
-            keyless: None,
+            suspects: Suspects::default(),
             used: 0,
         };
         ring.refresh_all(known, now);
@@ -160,15 +164,17 @@ impl Ring {
         {
             return Some(pick);
         }
-        // Groups found to have nothing for this request: few, since each was tried by it already.
-        let mut at = 0;
-        loop {
+        // Groups found to have nothing for this request are few, unless there are suspects.
+        for at in 0..USUAL {
             let group = self.groups.awake().nth(at)?;
             if let Some(pick) = self.in_group(known, group, want, now) {
                 return Some(pick);
             }
-            at += 1;
         }
+        let others: Vec<u32> = self.groups.awake().skip(USUAL).collect();
+        others
+            .into_iter()
+            .find_map(|group| self.in_group(known, group, want, now))
     }
 
     /// The first of these keys that may be used, unless the conversation's project can.
@@ -260,7 +266,10 @@ impl Ring {
     fn this_key(&mut self, known: &Known, key: usize, want: &Want<'_>, now: Time) -> Option<Pick> {
         let entry = known.keys.get(key)?;
         let (group, project) = (u32::try_from(entry.group).ok()?, entry.project);
-        if want.tried_keys.contains(&key) || want.tried_projects.contains(&project) {
+        if want.tried_keys.contains(&key)
+            || want.tried_projects.contains(&project)
+            || want.passes(&self.suspects, key, now)
+        {
             return None;
         }
         let about = self.name.about();
@@ -286,7 +295,11 @@ impl Ring {
         let about = self.name.about();
         let project_trial =
             known.project_state(keys.project, about, now) == State::Awake { trial: true };
+        let suspects = &self.suspects;
         let pick = |slot: u32, key: usize| {
+            if want.passes(suspects, key, now) {
+                return None;
+            }
             let trial =
                 project_trial || known.key_state(key, about, now) == State::Awake { trial: true };
             (!want.tried_keys.contains(&key) && (want.replayable || !trial)).then_some(Pick {
@@ -507,6 +520,9 @@ impl Rings {
         }
     }
 }
+
+/// Groups that a request may have tried before a list of the others is made.
+const USUAL: usize = 8;
 
 /// More models and kinds than anybody uses at a time.
 const MAX_RINGS: usize = 256;

@@ -32,6 +32,17 @@ enum Scope {
     By(ClientId),
 }
 
+/// Why requests hold back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The relay's address is refused.
+    Ban,
+    /// Capacity that all share is used up.
+    Capacity,
+    /// The model is overloaded.
+    Overload,
+}
+
 #[derive(Debug, Default)]
 struct Storm {
     /// Who said so last, and when.
@@ -41,16 +52,16 @@ struct Storm {
 }
 
 impl Storms {
-    /// Until when requests for this model must hold back, and whether it is for the address's sake.
+    /// Until when requests for this model must hold back, and why.
     pub(crate) fn until(
         &self,
         model: Option<&str>,
         kind: Kind,
         client: ClientId,
         now: Time,
-    ) -> Option<(Time, bool)> {
+    ) -> Option<(Time, Why)> {
         if let Some(ban) = self.ban.as_ref().filter(|ban| ban.until > now) {
-            return Some((ban.until, true));
+            return Some((ban.until, Why::Ban));
         }
         if self.models.is_empty() {
             return None;
@@ -58,11 +69,13 @@ impl Storms {
         let model: Option<Arc<str>> = model.map(Arc::from);
         [Scope::All, Scope::Of(kind), Scope::By(client)]
             .into_iter()
-            .filter_map(|scope| self.models.get(&(model.clone(), scope)))
-            .map(|storm| storm.until)
-            .filter(|until| *until > now)
-            .max()
-            .map(|until| (until, false))
+            .filter_map(|scope| Some((self.models.get(&(model.clone(), scope))?.until, scope)))
+            .filter(|(until, _)| *until > now)
+            .max_by_key(|(until, _)| *until)
+            .map(|(until, scope)| match scope {
+                Scope::Of(_) => (until, Why::Capacity),
+                Scope::All | Scope::By(_) => (until, Why::Overload),
+            })
     }
 
     /// A project got a 500, 502, 503 or 504; `refused`: it was a 503.

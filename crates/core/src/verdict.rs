@@ -6,7 +6,7 @@
 //! else; they are written against what Google's words mean, not against the bodies seen so far.
 
 use crate::block::Reason;
-use crate::facts::{Facts, Kind, Kinds, Surface};
+use crate::facts::{Facts, Kind, Kinds};
 use crate::google_error::{GoogleError, Violation};
 use crate::time::Time;
 use std::time::Duration;
@@ -133,8 +133,6 @@ pub struct Effect {
     pub model: Option<String>,
     /// The kinds that draw on the same quota.
     pub kinds: Kinds,
-    /// The surface it is about, or all.
-    pub surface: Option<Surface>,
     /// Why.
     pub reason: Reason,
     /// How long.
@@ -203,7 +201,6 @@ fn refused(facts: &Facts, status: u16, error: &GoogleError, now: Time) -> Verdic
                 whose: Whose::Project,
                 model: facts.model.as_deref().map(str::to_owned),
                 kinds: Kinds::ALL,
-                surface: None,
                 reason: Reason::ModelMissing,
                 until: Until::TriedAgain,
                 violation: None,
@@ -221,7 +218,6 @@ fn refused(facts: &Facts, status: u16, error: &GoogleError, now: Time) -> Verdic
                 } else {
                     Kinds::ALL
                 },
-                surface: None,
                 reason: Reason::Denied,
                 until: Until::At(now + DENIED),
                 violation: None,
@@ -252,7 +248,6 @@ fn quota(facts: &Facts, error: &GoogleError, now: Time) -> Verdict {
                 whose: Whose::Project,
                 model,
                 kinds,
-                surface: None,
                 reason,
                 until,
                 violation: violation.cloned(),
@@ -504,7 +499,6 @@ fn out(meaning: Meaning, whose: Whose, reason: Reason) -> Verdict {
         whose,
         model: None,
         kinds: Kinds::ALL,
-        surface: None,
         reason,
         until: Until::TriedAgain,
         violation: None,

@@ -79,7 +79,7 @@ impl fmt::Display for KeysError {
                  remove it from the keys (perhaps GEMINI_API_KEY holds it for a client in this shell)"
             ),
             Self::NamesToken => f.write_str(
-                "the name of a client token is one of the keys, and names are in the log: a token is written name=SECRET",
+                "the name of a client token is one of the keys or tokens, and names are in the log: a token is written name=SECRET",
             ),
             Self::Nothing { empty } if empty.is_empty() => {
                 write!(f, "No API keys. {HOW_TO_GIVE_KEYS}")

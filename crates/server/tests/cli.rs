@@ -352,7 +352,7 @@ fn a_secret_where_a_name_belongs_is_refused_whichever_source_it_is_in() {
             ("GEMINI_RELAY_TOKENS", &tokens),
         ],
         &[],
-        "the name of a client token is one of the keys",
+        "the name of a client token is one of the keys or tokens",
     );
 }
 

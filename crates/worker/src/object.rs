@@ -272,7 +272,6 @@ mod tests {
                 Block {
                     model: None,
                     kinds: Kinds::ALL,
-                    surface: None,
                     reason: Reason::QuotaMinute,
                     since: NOW,
                     until,

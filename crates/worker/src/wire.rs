@@ -209,13 +209,10 @@ pub fn read_event(value: &Value) -> Option<Event> {
 pub fn subject_of(event: &Event) -> String {
     match &event.change {
         Change::Blocked(subject, block) | Change::Cleared(subject, block) => format!(
-            "{} {} {}{} {}",
+            "{} {} {} {}",
             subject_text(*subject),
             block.reason.name(),
             block.kinds.bits(),
-            block
-                .surface
-                .map_or(String::new(), |surface| format!("/{}", surface.name())),
             block.model.as_deref().unwrap_or_default()
         ),
         Change::CarrierLearned(key, surface, _) => format!("k{:x} {}", key.0, surface.name()),
@@ -232,8 +229,7 @@ pub fn turns_json(turns: &[Turn]) -> Value {
             json!([
                 turn.model.as_deref(),
                 turn.kind.name(),
-                format!("{:x}", turn.next.0),
-                turn.surface.name()
+                format!("{:x}", turn.next.0)
             ])
         })
         .collect()
@@ -247,7 +243,6 @@ pub fn read_turns(value: &Value) -> Vec<Turn> {
         Some(Turn {
             model: value.get(0)?.as_str().map(Arc::from),
             kind: Kind::ALL.into_iter().find(|one| one.name() == kind)?,
-            surface: read_surface(value.get(3)?.as_str()?)?,
             next: KeyId(hex(value.get(2)?)?),
         })
     };
@@ -309,8 +304,7 @@ fn block_json(subject: Subject, block: &Block) -> Value {
         block.since.as_millis(),
         block.until.as_millis(),
         block.strikes,
-        violation,
-        block.surface.map(Surface::name)
+        violation
     ])
 }
 
@@ -324,17 +318,11 @@ fn read_block(value: &Value) -> Option<(Subject, Block)> {
     };
     let reason = value.get(3)?.as_str()?;
     let violation = value.get(7).filter(|value| value.is_array());
-    // Rows written before blocks had a surface are of all.
-    let surface = match value.get(8).and_then(Value::as_str) {
-        Some(name) => Some(read_surface(name)?),
-        None => None,
-    };
     Some((
         subject,
         Block {
             model: value.get(1)?.as_str().map(Arc::from),
             kinds: Kinds::from_bits(u8::try_from(value.get(2)?.as_u64()?).ok()?),
-            surface,
             reason: Reason::ALL.into_iter().find(|one| one.name() == reason)?,
             since: Time::from_millis(value.get(4)?.as_u64()?),
             until: Time::from_millis(value.get(5)?.as_u64()?),
@@ -386,7 +374,6 @@ mod tests {
         let block = Block {
             model: Some("gemini-2.5-flash".into()),
             kinds: Kinds::GENERATION,
-            surface: Some(Surface::OpenAi),
             reason: Reason::QuotaDay,
             since: Time::from_millis(5),
             until: Time::from_millis(1_795_348_900_000),
@@ -402,7 +389,6 @@ mod tests {
         let open = Block {
             model: None,
             kinds: Kinds::ALL,
-            surface: None,
             strikes: Some(2),
             violation: None,
             reason: Reason::Leaked,
@@ -484,13 +470,11 @@ mod tests {
             Turn {
                 model: Some("flash".into()),
                 kind: Kind::Embed,
-                surface: Surface::OpenAi,
                 next: KeyId(u64::MAX),
             },
             Turn {
                 model: None,
                 kind: Kind::Other,
-                surface: Surface::Upload,
                 next: KeyId(1),
             },
         ];

@@ -44,7 +44,6 @@ impl Pool {
             Some(Turn {
                 model: about.models[0].map(Arc::from),
                 kind: about.kind,
-                surface: about.surface,
                 next: self.known.keys.get(key)?.info.id,
             })
         };

@@ -2,6 +2,7 @@
 
 use super::{Relay, RequestId};
 use crate::block::{Block, Reason};
+use crate::facts::Surface;
 use crate::google_error::Violation;
 use crate::refusal::Refusal;
 use crate::ring::{RingId, Want};
@@ -19,6 +20,7 @@ impl Relay {
             return Refusal::Stopping;
         };
         let (attempts, model) = (request.attempts, request.facts.model.clone());
+        let surface = request.facts.surface;
         let model = self.said_model(model.as_deref());
         if untried {
             return Refusal::Attempts {
@@ -40,16 +42,15 @@ impl Relay {
                 back,
             },
             Some((back, _)) => Refusal::AllDead {
-                counts: self.counts(ring, now),
+                counts: self.counts(ring, surface, now),
                 back: Some(back),
             },
             None => {
-                let census = self.pool.census(now);
-                if census.usable > 0 {
+                if self.pool.census_of(ring, surface, now).usable > 0 {
                     Refusal::NotAllowed { model }
                 } else {
                     Refusal::AllDead {
-                        counts: self.counts(ring, now),
+                        counts: self.counts(ring, surface, now),
                         back: None,
                     }
                 }
@@ -74,6 +75,7 @@ impl Relay {
             tried_projects: &request.tried_projects,
             replayable: true,
             prefer: None,
+            passing: Some(request.facts.surface),
         };
         self.pool.has_candidate(ring, &want, now)
     }
@@ -107,8 +109,8 @@ impl Relay {
         name.map(|name| self.pool.said_model(name).into_owned())
     }
 
-    fn counts(&self, ring: RingId, now: Time) -> String {
-        let census = self.pool.census_of(ring, now);
+    pub(super) fn counts(&self, ring: RingId, surface: Surface, now: Time) -> String {
+        let census = self.pool.census_of(ring, surface, now);
         let mut parts: Vec<String> = census
             .out
             .iter()

@@ -1,14 +1,13 @@
 //! What an attempt's outcome comes to: retry, deliver or refuse, and what is held against whom.
 
-use super::{Current, Done, Next, Relay, RequestId, Unshown};
-use crate::block::Reason;
+use super::{AGREE, Current, Done, Next, Relay, RequestId};
 use crate::event::Change;
-use crate::facts::{Facts, Kinds, Repeat};
-use crate::pool::{Carrier, ProjectId};
+use crate::facts::{Facts, Repeat};
+use crate::pool::Carrier;
 use crate::refusal::Refusal;
-use crate::ring::Want;
+use crate::ring::{RingId, Want};
 use crate::time::Time;
-use crate::verdict::{Effect, Meaning, Outcome, Until, Whose, judge};
+use crate::verdict::{Effect, Meaning, Outcome, judge};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,15 +42,14 @@ impl Relay {
             Meaning::Served => self.served(id, &facts, &current, now),
             Meaning::Quota | Meaning::Billing | Meaning::KeyDead => {
                 self.block(&verdict.effect, &facts, &current, now);
-                if meaning == Meaning::Quota {
-                    // Nor did this one say that there is no such model, or that it may not.
-                    self.stands_alone(id, Some(current.key.project_id), now);
-                }
                 if let (Some(effect), Some(request)) = (&verdict.effect, self.get_mut(id)) {
                     request.last_violation = (meaning == Meaning::Quota)
                         .then(|| (effect.violation.clone().map(Arc::new), effect.reason));
                 }
-                if verdict.effect.is_none() && !self.another(id, now) {
+                if verdict.effect.is_none()
+                    && !self.another(id, now)
+                    && !self.rest_comes(id, current.ring, now)
+                {
                     Next::Deliver(None)
                 } else if can_repeat {
                     Next::Retry
@@ -141,17 +139,19 @@ impl Relay {
                 self.emit(change, now);
             }
         }
-        let unshown = self
-            .get_mut(id)
-            .map(|request| std::mem::take(&mut request.unshown))
-            .unwrap_or_default();
-        self.no_credential(&unshown, facts, current, now);
         if let Some(ring) = self.pool.ring_mut(current.ring) {
-            ring.served = Some(now);
-            ring.keyless = None;
+            ring.suspects.served(surface, current.pick.key);
         }
+        self.served = Some(now);
         // Another was refused what this one got: it was its own fault.
-        self.stands_alone(id, Some(current.key.project_id), now);
+        if let Some((key, _, Some(effect))) = self
+            .get_mut(id)
+            .and_then(|request| request.suspicion.take())
+            && key.project_id != current.key.project_id
+        {
+            let change = self.pool.change(&effect, &key, false, now);
+            self.emit(change, now);
+        }
         Next::Deliver(None)
     }
 
@@ -184,8 +184,7 @@ impl Relay {
 
     /// Neither way of showing the key was taken: by the key's fault, by the surface's or the model's (one type of
     /// key may be all that it takes), or because this is a thing that takes no keys (some want OAuth, and which
-    /// they are is Google's to change). Where nobody was served the same lately the key is out for it, and no harm is
-    /// done if it is none's fault. Else others are asked first: if one is served, the refused ones were at fault.
+    /// they are is Google's to change). So others are asked first, and it is passed over by those who come.
     fn no_carrier(
         &mut self,
         id: RequestId,
@@ -194,81 +193,69 @@ impl Relay {
         can_repeat: bool,
         now: Time,
     ) -> Next {
-        let unshown = Unshown {
-            key: Arc::clone(&current.key),
-            trial: current.pick.trial,
-        };
-        let lately = |at: Time| now.since(at) < LATELY;
-        let ring = self.pool.ring_mut(current.ring);
-        let (served, keyless) = ring.map_or((None, None), |ring| (ring.served, ring.keyless));
-        let is_known = facts.model.is_none() || served.is_some_and(lately);
-        let refused = self.get_mut(id).map_or(0, |request| {
-            request.unshown.push(unshown);
-            request.unshown.len()
-        });
-        let most = if keyless.is_some_and(lately) {
-            AGREE
-        } else {
-            MOST_REFUSED
-        };
-        let is_believed = is_known && refused >= most;
-        let goes_on = !is_believed
-            && can_repeat
-            && (self.another(id, now) || self.untried(id, current.ring, now));
-        if goes_on && is_known {
+        if current.pick.trial {
+            self.pool.retry_trial(&current.key, current.ring, now);
+        }
+        if let Some(ring) = self.pool.ring_mut(current.ring) {
+            ring.suspects.add(facts.surface, current.pick.key, now);
+        }
+        if let Some(request) = self.get_mut(id) {
+            request.unshown += 1;
+        }
+        if !can_repeat {
+            return Next::Deliver(Some("body-not-repeatable"));
+        }
+        if self.another(id, now)
+            || self.untried(id, current.ring, now)
+            || self.rest_comes(id, current.ring, now)
+        {
             return Next::Retry;
         }
-        let all = self
-            .get_mut(id)
-            .map(|request| std::mem::take(&mut request.unshown))
-            .unwrap_or_default();
-        // Those who rest may be served: while they do, it is not all who are refused.
-        let rests = facts.model.is_some() && self.pool.first_back(current.ring).is_some();
-        if !is_known || rests && !is_believed {
-            self.no_credential(&all, facts, current, now);
-            return if can_repeat {
-                Next::Retry
-            } else {
-                Next::Deliver(Some("body-not-repeatable"))
-            };
+        if self.pool.first_back(current.ring).is_some() {
+            return Next::Refuse(self.dry(id, current.ring, now));
         }
-        self.not_tried(&all, current, now);
-        if let Some(ring) = self.pool.ring_mut(current.ring)
-            && facts.model.is_some()
-            && can_repeat
-            && !keyless.is_some_and(lately)
-        {
-            ring.keyless = Some(now);
+        if self.served.is_some_and(|at| now.since(at) < LATELY) {
+            return Next::Deliver(None);
         }
-        Next::Deliver((!can_repeat && !is_believed).then_some("body-not-repeatable"))
+        Next::Refuse(Refusal::AllDead {
+            counts: self.counts(current.ring, facts.surface, now),
+            back: None,
+        })
     }
 
-    /// No way of showing these keys is taken, for what was asked. Whether that is so of all else nobody says, and
-    /// each is found out by one request; what has no model may be anything, and says nothing of the rest.
-    fn no_credential(&mut self, all: &[Unshown], facts: &Facts, current: &Current, now: Time) {
-        let Some(model) = facts.model.as_deref() else {
-            return self.not_tried(all, current, now);
+    /// Whether somebody who rests comes back in time for this request, which waits for it with what it found out: in
+    /// no queue, since those behind it may be served by whom it cannot use.
+    fn rest_comes(&mut self, id: RequestId, ring: RingId, now: Time) -> bool {
+        let max_wait = self.settings.max_wait;
+        let back = self.pool.first_back(ring).map(|(back, _)| back);
+        let limit = self.settings.attempts;
+        let Some(request) = self
+            .requests
+            .get_mut(id.at as usize)
+            .and_then(|slot| slot.request.as_mut())
+        else {
+            return false;
         };
-        for unshown in all {
-            let effect = Effect {
-                whose: Whose::Key,
-                model: Some(model.to_owned()),
-                kinds: Kinds::only(facts.kind),
-                surface: Some(facts.surface),
-                reason: Reason::CredentialType,
-                until: Until::TriedAgain,
-                violation: None,
-            };
-            let change = self.pool.change(&effect, &unshown.key, unshown.trial, now);
-            self.emit(change, now);
+        let may = limit.is_none_or(|limit| request.attempts < limit);
+        let Some(back) =
+            back.filter(|back| may && *back > now && *back <= request.patience(max_wait))
+        else {
+            return false;
+        };
+        request.pause = Some(back);
+        request.released = true;
+        // Of those that were asked, who only rests is asked again.
+        let surface = request.facts.surface;
+        if let Some(ring) = self.pool.ring_mut(ring) {
+            let tried = &mut request.tried_keys;
+            tried.retain(|key| ring.suspects.has(surface, *key, now));
         }
-    }
-
-    /// Those of them that were out and on trial are tried another time.
-    fn not_tried(&mut self, all: &[Unshown], current: &Current, now: Time) {
-        for unshown in all.iter().filter(|unshown| unshown.trial) {
-            self.pool.retry_trial(&unshown.key, current.ring, now);
-        }
+        let suspected = request.suspicion.as_ref().map(|(key, ..)| key.project_id);
+        let suspected = suspected.and_then(|project| self.pool.project_index(project));
+        request
+            .tried_projects
+            .retain(|project| Some(*project) == suspected);
+        true
     }
 
     /// What may be one project's own fault: one other is asked.
@@ -284,7 +271,9 @@ impl Relay {
         let Some(request) = self.get_mut(id) else {
             return Next::Deliver(None);
         };
-        if request.suspicion.is_some() {
+        let project = current.key.project_id;
+        let first = request.suspicion.as_ref().map(|(key, ..)| key.project_id);
+        if first.is_some_and(|first| first != project) {
             // Two agree: they are believed, and nothing is held against either.
             request.suspicion = None;
             return Next::Deliver(None);
@@ -293,31 +282,10 @@ impl Relay {
             return Next::Deliver(Some("body-not-repeatable"));
         }
         request.suspicion = Some((Arc::clone(&current.key), meaning, effect));
-        if self.another(id, now) {
-            return Next::Retry;
-        }
-        // Those who rest for this model have it.
-        let rests = self.pool.first_back(current.ring).is_some();
-        if rests && self.stands_alone(id, None, now) {
+        if self.another(id, now) || self.rest_comes(id, current.ring, now) {
             Next::Retry
         } else {
             Next::Deliver(None)
-        }
-    }
-
-    /// What one project said alone is held against it: another, if not this one itself, said something else. Says
-    /// whether anything is.
-    fn stands_alone(&mut self, id: RequestId, other: Option<ProjectId>, now: Time) -> bool {
-        let Some(request) = self.get_mut(id) else {
-            return false;
-        };
-        match request.suspicion.take() {
-            Some((key, _, Some(effect))) if other != Some(key.project_id) => {
-                let change = self.pool.change(&effect, &key, false, now);
-                self.emit(change, now);
-                true
-            }
-            _ => false,
         }
     }
 
@@ -437,6 +405,7 @@ impl Relay {
         if request.epoch != epoch {
             return;
         }
+        request.on_trial |= current.pick.trial;
         request.tried_keys.push(current.pick.key);
         if matches!(
             meaning,
@@ -483,22 +452,25 @@ impl Relay {
         else {
             return false;
         };
-        if limit.is_some_and(|limit| request.attempts >= limit) {
+        if limit.is_some_and(|limit| request.attempts >= limit) || request.unshown >= MOST_REFUSED {
             return false;
         }
-        let want = Want {
+        let mut want = Want {
             tried_keys: &request.tried_keys,
             tried_projects: &request.tried_projects,
-            replayable: request.facts.replayable,
+            replayable: request.facts.replayable && !request.on_trial,
             prefer: None,
+            passing: Some(request.facts.surface),
         };
-        let ring = self.pool.ring(
-            request.facts.model.as_ref(),
-            request.facts.kind,
-            request.facts.surface,
-            now,
-        );
-        self.pool.has_candidate(ring, &want, now)
+        let ring = self
+            .pool
+            .ring(request.facts.model.as_ref(), request.facts.kind, now);
+        if self.pool.has_candidate(ring, &want, now) {
+            return true;
+        }
+        want.passing = None;
+        let surface = request.facts.surface;
+        request.unshown < AGREE && self.pool.suspect(ring, surface, &want, now).is_some()
     }
 
     /// Exponential, with half of it left to chance so that clients do not come back together.
@@ -517,15 +489,11 @@ impl Relay {
 const SERVER_TRIES: u32 = 3;
 const SERVER_PAUSE: Duration = Duration::from_millis(500);
 
-/// Where somebody was served within this time, what nobody is served is the request's own fault; and so long that is
-/// believed.
+/// Where anybody was served anything within this time, what nobody is served is the request's own fault.
 const LATELY: Duration = Duration::from_secs(15 * 60);
 
-/// Keys that must agree that nobody is served this, where lately all did.
-const AGREE: usize = 2;
-
-/// Where somebody was served lately, no request is asked of more keys that refuse it than this.
-const MOST_REFUSED: usize = 64;
+/// No request is asked of more keys that refuse it with 401 than this; those who come later begin with others.
+const MOST_REFUSED: u32 = 64;
 
 /// "Resource has been exhausted": two projects, then twice more after the model's pause.
 const CAPACITY_TRIES: u32 = 4;

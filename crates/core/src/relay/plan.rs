@@ -15,7 +15,7 @@
 
 use super::{Relay, RequestId};
 use crate::event::Event;
-use crate::facts::{ClientId, Facts, Kind, Surface};
+use crate::facts::{ClientId, Facts, Kind};
 use crate::key::KeyId;
 use crate::pool::ProjectId;
 use crate::ring::Want;
@@ -41,8 +41,6 @@ pub struct Turn {
     pub model: Option<Arc<str>>,
     /// The kind.
     pub kind: Kind,
-    /// Where it is asked.
-    pub surface: Surface,
     /// Who is next.
     pub next: KeyId,
 }
@@ -54,9 +52,7 @@ impl Relay {
         if self.settings.strategy == Strategy::LeastLoaded {
             return plan;
         }
-        let ring = self
-            .pool
-            .ring(facts.model.as_ref(), facts.kind, facts.surface, now);
+        let ring = self.pool.ring(facts.model.as_ref(), facts.kind, now);
         let turns = facts.conversation.filter(|_| self.settings.affinity);
         let prefer = turns
             .and_then(|turns| turns.earlier)
@@ -67,6 +63,7 @@ impl Relay {
             tried_projects: &[],
             replayable: facts.replayable,
             prefer,
+            passing: None,
         };
         let Some(first) = self.pool.pick(ring, &want, now) else {
             return plan;
@@ -92,6 +89,7 @@ impl Relay {
                 // What is only to be tried is tried by the one whose turn it is.
                 replayable: false,
                 prefer: None,
+                passing: None,
             };
             match self.pool.next(ring, &want, now) {
                 Some(next) => {
@@ -146,9 +144,7 @@ impl Relay {
     /// Goes on where another relay left off.
     pub fn restore_turns(&mut self, turns: &[Turn], now: Time) {
         for turn in turns {
-            let ring = self
-                .pool
-                .ring(turn.model.as_ref(), turn.kind, turn.surface, now);
+            let ring = self.pool.ring(turn.model.as_ref(), turn.kind, now);
             self.pool.begin_at(ring, turn.next);
         }
     }

@@ -1,7 +1,7 @@
 //! Waiting: who waits for what, and who goes first.
 //!
 //! A request waits either for an instant (a pause between tries, a storm's end) or in the queue of its
-//! ring, for somebody to come back, until its patience ends. Queues are by model, kind and surface, so one
+//! ring, for somebody to come back, until its patience ends. Queues are by model and kind, so one
 //! starving model holds nobody else up.
 
 use super::{Relay, RequestId, Step};
@@ -105,6 +105,7 @@ impl Relay {
             tried_projects: &[],
             replayable: request.facts.replayable,
             prefer: None,
+            passing: None,
         };
         if !self.pool.has_candidate(ring, &want, now) {
             // Somebody may be awake whom this request cannot use: do not ask again at once.

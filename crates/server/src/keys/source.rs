@@ -107,10 +107,10 @@ impl Sources {
             .collect();
         let keys = lists.iter().flat_map(|list| &list.entries);
         let mut secrets: Secrets = keys.map(|entry| &entry.text).collect();
-        self.refuse_named(&secrets)?;
         for token in self.0.tokens.values() {
             secrets.add(&token.secret);
         }
+        self.refuse_named(&secrets)?;
         for (name, list) in names.iter().zip(&lists) {
             keylist::refuse_secrets_in_names(list, &secrets).map_err(|error| KeysError::Bad {
                 source: name.clone(),
@@ -181,9 +181,9 @@ impl Sources {
     }
 
     /// The name of a client's token is in the log.
-    fn refuse_named(&self, keys: &Secrets) -> Result<(), KeysError> {
+    fn refuse_named(&self, secrets: &Secrets) -> Result<(), KeysError> {
         let mut tokens = self.0.tokens.values();
-        if tokens.any(|token| keys.are_in(token.name.as_bytes(), usize::MAX)) {
+        if tokens.any(|token| secrets.are_in(token.name.as_bytes(), usize::MAX)) {
             return Err(KeysError::NamesToken);
         }
         Ok(())

@@ -15,7 +15,7 @@ use gemini_relay_core::hop::Hop;
 use gemini_relay_core::letin::Door;
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::relay::{Attempt, Relay, RequestId, Step};
-use gemini_relay_core::{KeySpec, Surface, Time};
+use gemini_relay_core::{KeySpec, Time};
 use http::HeaderValue;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -179,12 +179,11 @@ impl Shared {
                 let (what, label, model) = self.named(subject, block.model.as_deref());
                 let until = format!("{:?}", block.until);
                 let reason = block.reason.name();
-                let surface = block.surface.map_or("all", Surface::name);
                 self.metrics.block(block.reason);
                 if block.strikes.is_some() {
-                    tracing::warn!(%what, %label, reason, %model, surface, tried_again = until, "out: {what} {label} is {}", block.reason.words());
+                    tracing::warn!(%what, %label, reason, %model, tried_again = until, "out: {what} {label} is {}", block.reason.words());
                 } else {
-                    tracing::info!(%what, %label, reason, %model, surface, until, "cools: {what} {label}");
+                    tracing::info!(%what, %label, reason, %model, until, "cools: {what} {label}");
                 }
             }
             Change::Cleared(subject, block) => {

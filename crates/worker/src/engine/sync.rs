@@ -3,8 +3,8 @@
 use super::{Engine, Said};
 use crate::log::{self, Level};
 use crate::wire::{self, Report};
+use gemini_relay_core::Time;
 use gemini_relay_core::event::{Change, Subject};
-use gemini_relay_core::{Surface, Time};
 use std::time::Duration;
 
 impl Engine {
@@ -151,7 +151,6 @@ impl Engine {
                 let model = model.map_or("all".into(), |model| {
                     log::word(&self.relay.pool().said_model(model)).into_owned()
                 });
-                let surface = block.surface.map_or("all", Surface::name);
                 let (reason, until) = (block.reason.name(), block.until);
                 match change {
                     Change::Cleared(..) => {
@@ -160,14 +159,14 @@ impl Engine {
                     _ if block.strikes.is_some() => (
                         Level::Warn,
                         format!(
-                            "out: {what} {label} is {} reason={reason} model={model} surface={surface} tried_again={until:?}",
+                            "out: {what} {label} is {} reason={reason} model={model} tried_again={until:?}",
                             block.reason.words()
                         ),
                     ),
                     _ => (
                         Level::Info,
                         format!(
-                            "cools: {what} {label} reason={reason} model={model} surface={surface} until={until:?}"
+                            "cools: {what} {label} reason={reason} model={model} until={until:?}"
                         ),
                     ),
                 }
