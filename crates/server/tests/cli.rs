@@ -588,6 +588,14 @@ fn config_says_what_other_programs_variables_do_here() {
         shown(&[proxy], &[], "proxy "),
         "proxy http://proxy.example:3128/ HTTPS_PROXY"
     );
+    let all = [
+        ("HTTPS_PROXY", ""),
+        ("ALL_PROXY", "socks5://proxy.example:1080"),
+    ];
+    assert_eq!(
+        shown(&all, &[], "proxy "),
+        "proxy socks5://proxy.example:1080/ ALL_PROXY"
+    );
     let not_here = ("NO_PROXY", "googleapis.com");
     assert!(shown(&[proxy, not_here], &[], "proxy ").ends_with("default"));
     assert_eq!(

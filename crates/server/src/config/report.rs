@@ -139,7 +139,7 @@ fn usual_proxy(config: &Config) -> Option<(&'static str, String)> {
     };
     let name = names
         .into_iter()
-        .find(|name| std::env::var_os(name).is_some())?;
+        .find(|name| std::env::var_os(name).is_some_and(|said| !said.is_empty()))?;
     Some((name, show::url(&proxy.uri().to_string())))
 }
 
