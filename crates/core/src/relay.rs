@@ -25,7 +25,7 @@ pub use plan::{Moved, Turn};
 use crate::affinity::Affinity;
 use crate::block::Reason;
 use crate::event::{Change, Event, Stamp};
-use crate::facts::Facts;
+use crate::facts::{Facts, Surface};
 use crate::google_error::Violation;
 use crate::key::{KeyId, KeySpec};
 use crate::pool::{Carrier, Census, KeyInfo, Pool, ProjectId};
@@ -33,6 +33,7 @@ use crate::refusal::Refusal;
 use crate::ring::{Pick, RingId, Want};
 use crate::settings::Settings;
 use crate::storm::{Storms, Why};
+use crate::suspects::Passing;
 use crate::time::Time;
 use crate::verdict::{Effect, Meaning};
 use std::collections::BTreeSet;
@@ -134,10 +135,12 @@ struct Request {
     other_carrier: Option<Current>,
     /// What a refusal would mean for its key or project if another serves this request.
     suspicion: Option<(Arc<KeyInfo>, Meaning, Option<Effect>)>,
-    /// How many keys were refused however they were shown.
-    unshown: u32,
-    /// One that was out was tried with it.
-    on_trial: bool,
+    /// The keys that were refused however they were shown.
+    unshown: Vec<usize>,
+    /// It was refused what is held against nobody: a queue would ask the same again.
+    unheld: bool,
+    /// Those of the tried keys that only rest.
+    resting: Vec<usize>,
     pause: Option<Time>,
     queued: Option<RingId>,
     released: bool,
@@ -248,8 +251,9 @@ impl Relay {
             current: None,
             other_carrier: None,
             suspicion: None,
-            unshown: 0,
-            on_trial: false,
+            unshown: Vec::new(),
+            unheld: false,
+            resting: Vec::new(),
             pause: None,
             queued: None,
             released: false,
@@ -292,7 +296,9 @@ impl Relay {
             request.tried_keys.clear();
             request.tried_projects.clear();
             request.other_carrier = None;
-            request.unshown = 0;
+            request.unshown.clear();
+            // Who was waited for may be gone, and others come.
+            request.pause = None;
         }
         if let Some(current) = &request.current {
             let attempt = attempt(current, request.attempts);
@@ -354,9 +360,9 @@ impl Relay {
         let may_go = queue == 0 || request.released;
         if may_go && !exhausted {
             let earlier = request.facts.conversation.and_then(|turns| turns.earlier);
-            let prefer = request
-                .insist
-                .take()
+            let insist = request.insist.take();
+            let passing = insist.is_none().then(|| request.passing());
+            let prefer = insist
                 .or_else(|| {
                     earlier
                         .filter(|_| affinity)
@@ -366,13 +372,12 @@ impl Relay {
             let mut want = Want {
                 tried_keys: &request.tried_keys,
                 tried_projects: &request.tried_projects,
-                // One trial is enough for a request: they come one after the other.
-                replayable: request.facts.replayable && !request.on_trial,
+                replayable: request.facts.replayable,
                 prefer,
-                passing: Some(request.facts.surface),
+                passing,
             };
             let mut pick = self.pool.pick_planned(ring, &request.plan, &want, now);
-            if pick.is_none() && request.unshown < AGREE {
+            if pick.is_none() && request.unshown.len() < AGREE {
                 want.passing = None;
                 let surface = request.facts.surface;
                 pick = self.pool.pick_suspect(ring, surface, &want, now);
@@ -515,6 +520,17 @@ impl Request {
         }
     }
 
+    /// Whom it passes over.
+    fn passing(&self) -> (Passing, Surface) {
+        // What can be sent once goes where nobody doubts.
+        let who = if self.unshown.is_empty() && self.facts.replayable {
+            Passing::Alone
+        } else {
+            Passing::All
+        };
+        (who, self.facts.surface)
+    }
+
     /// Whether the client's time is too short because the relay has used some of it up, or because it
     /// was too short from the start. Ten seconds are enough, though recognising the request and a quick
     /// refusal took a moment of them.
@@ -537,7 +553,7 @@ fn attempt(current: &Current, number: u32) -> Attempt {
 }
 
 /// Keys that must agree that nobody is served this, where all others were refused it lately.
-const AGREE: u32 = 2;
+const AGREE: usize = 2;
 
 /// Google refuses an `X-Server-Timeout` below ten seconds.
 const SHORTEST_DEADLINE: Duration = Duration::from_secs(10);

@@ -13,7 +13,7 @@ use crate::pool::Known;
 use crate::relay::RequestId;
 use crate::rotation::{Rotation, State};
 use crate::settings::Strategy;
-use crate::suspects::Suspects;
+use crate::suspects::{Passing, Suspects};
 use crate::time::Time;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,14 +36,14 @@ pub(crate) struct Want<'a> {
     pub(crate) replayable: bool,
     /// The project that served the conversation's earlier turns.
     pub(crate) prefer: Option<usize>,
-    /// Pass over those who were refused with 401 on this surface lately.
-    pub(crate) passing: Option<Surface>,
+    /// Which of those who were refused with 401 on a surface lately to pass over.
+    pub(crate) passing: Option<(Passing, Surface)>,
 }
 
 impl Want<'_> {
     fn passes(&self, suspects: &Suspects, key: usize, now: Time) -> bool {
         self.passing
-            .is_some_and(|surface| suspects.has(surface, key, now))
+            .is_some_and(|(who, surface)| suspects.passes(who, surface, key, now))
     }
 }
 
@@ -165,16 +165,46 @@ impl Ring {
             return Some(pick);
         }
         // Groups found to have nothing for this request are few, unless there are suspects.
+        let mut passed = Vec::new();
+        let mut pick = None;
         for at in 0..USUAL {
-            let group = self.groups.awake().nth(at)?;
-            if let Some(pick) = self.in_group(known, group, want, now) {
-                return Some(pick);
+            let Some(group) = self.groups.awake().nth(at) else {
+                break;
+            };
+            pick = self.in_group(known, group, want, now);
+            if pick.is_some() {
+                break;
+            }
+            passed.push(group);
+        }
+        if pick.is_none() && passed.len() == USUAL {
+            let others: Vec<u32> = self.groups.awake().skip(USUAL).collect();
+            for group in others {
+                pick = self.in_group(known, group, want, now);
+                if pick.is_some() {
+                    break;
+                }
+                passed.push(group);
             }
         }
-        let others: Vec<u32> = self.groups.awake().skip(USUAL).collect();
-        others
-            .into_iter()
-            .find_map(|group| self.in_group(known, group, want, now))
+        pick?;
+        // A suspect's turn goes by, or it would have all of them at once when it is none any more.
+        for group in passed {
+            if self.is_passed(known, group, want, now) {
+                self.groups.take(group);
+                self.groups.give_back(group);
+            }
+        }
+        pick
+    }
+
+    /// Whether a group is passed over for its keys' sake.
+    fn is_passed(&self, known: &Known, group: u32, want: &Want<'_>, now: Time) -> bool {
+        let keys = known.groups.get(group as usize).map(|group| &group.keys);
+        keys.is_some_and(|keys| {
+            keys.iter()
+                .any(|key| want.passes(&self.suspects, *key, now))
+        })
     }
 
     /// The first of these keys that may be used, unless the conversation's project can.

@@ -11,30 +11,68 @@ use std::time::Duration;
 /// The suspects among the keys of one ring.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
-    keys: Map<(Surface, usize), (Time, u64)>,
+    keys: Map<(Surface, usize), Suspect>,
     /// Counts refusals.
     count: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Suspect {
+    since: Time,
+    count: u64,
+    /// Another was served what it was refused.
+    alone: bool,
+}
+
+/// Who is passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passing {
+    /// Those who were refused what another was served.
+    Alone,
+    /// All who were refused: by a request that one of them has refused already.
+    All,
 }
 
 impl Suspects {
     pub(crate) fn add(&mut self, surface: Surface, key: usize, now: Time) {
         self.count += 1;
-        self.keys.insert((surface, key), (now, self.count));
+        let before = self.keys.get(&(surface, key));
+        let alone =
+            before.is_some_and(|before| before.alone && now.since(before.since) < SUSPECTED);
+        let suspect = Suspect {
+            since: now,
+            count: self.count,
+            alone,
+        };
+        self.keys.insert((surface, key), suspect);
     }
 
-    /// It was served. If it was a suspect, then nobody is one for what its last request was refused.
-    pub(crate) fn served(&mut self, surface: Surface, key: usize) {
-        if !self.keys.is_empty() && self.keys.contains_key(&(surface, key)) {
-            self.keys.retain(|(on, _), _| *on != surface);
+    /// This key was served what these were refused. If it was a suspect itself, then nobody is one any more for what
+    /// all were refused.
+    pub(crate) fn served(&mut self, surface: Surface, key: usize, refused: &[usize]) {
+        if self.keys.is_empty() {
+            return;
+        }
+        if self.keys.remove(&(surface, key)).is_some() {
+            self.keys
+                .retain(|(on, _), suspect| *on != surface || suspect.alone);
+        }
+        for key in refused {
+            if let Some(suspect) = self.keys.get_mut(&(surface, *key)) {
+                suspect.alone = true;
+            }
         }
     }
 
     pub(crate) fn has(&self, surface: Surface, key: usize, now: Time) -> bool {
+        self.passes(Passing::All, surface, key, now)
+    }
+
+    pub(crate) fn passes(&self, who: Passing, surface: Surface, key: usize, now: Time) -> bool {
         !self.keys.is_empty()
-            && self
-                .keys
-                .get(&(surface, key))
-                .is_some_and(|(at, _)| now.since(*at) < SUSPECTED)
+            && self.keys.get(&(surface, key)).is_some_and(|suspect| {
+                now.since(suspect.since) < SUSPECTED && (suspect.alone || who == Passing::All)
+            })
     }
 
     /// All of a surface, whoever was refused longest ago first.
@@ -43,7 +81,7 @@ impl Suspects {
             .keys
             .iter()
             .filter(|((on, _), _)| *on == surface)
-            .map(|((_, key), (_, count))| (*count, *key))
+            .map(|((_, key), suspect)| (suspect.count, *key))
             .collect();
         all.sort_unstable();
         all.into_iter().map(|(_, key)| key).collect()

@@ -75,7 +75,7 @@ impl Relay {
             tried_projects: &request.tried_projects,
             replayable: true,
             prefer: None,
-            passing: Some(request.facts.surface),
+            passing: Some(request.passing()),
         };
         self.pool.has_candidate(ring, &want, now)
     }

@@ -47,6 +47,11 @@ impl Relay {
                         .then(|| (effect.violation.clone().map(Arc::new), effect.reason));
                 }
                 if verdict.effect.is_none()
+                    && let Some(request) = self.get_mut(id)
+                {
+                    request.unheld = true;
+                }
+                if verdict.effect.is_none()
                     && !self.another(id, now)
                     && !self.rest_comes(id, current.ring, now)
                 {
@@ -139,8 +144,12 @@ impl Relay {
                 self.emit(change, now);
             }
         }
+        let refused = self
+            .get_mut(id)
+            .map(|request| std::mem::take(&mut request.unshown))
+            .unwrap_or_default();
         if let Some(ring) = self.pool.ring_mut(current.ring) {
-            ring.suspects.served(surface, current.pick.key);
+            ring.suspects.served(surface, current.pick.key, &refused);
         }
         self.served = Some(now);
         // Another was refused what this one got: it was its own fault.
@@ -168,6 +177,10 @@ impl Relay {
             return self.no_carrier(id, facts, &current, can_repeat, now);
         }
         if !can_repeat {
+            // Whoever comes after it, and can be sent once, goes elsewhere.
+            if let Some(ring) = self.pool.ring_mut(current.ring) {
+                ring.suspects.add(facts.surface, current.pick.key, now);
+            }
             return Next::Deliver(Some("body-not-repeatable"));
         }
         current.carrier = if current.carrier == first {
@@ -200,7 +213,8 @@ impl Relay {
             ring.suspects.add(facts.surface, current.pick.key, now);
         }
         if let Some(request) = self.get_mut(id) {
-            request.unshown += 1;
+            request.unheld = true;
+            request.unshown.push(current.pick.key);
         }
         if !can_repeat {
             return Next::Deliver(Some("body-not-repeatable"));
@@ -225,7 +239,7 @@ impl Relay {
 
     /// Whether somebody who rests comes back in time for this request, which waits for it with what it found out: in
     /// no queue, since those behind it may be served by whom it cannot use.
-    fn rest_comes(&mut self, id: RequestId, ring: RingId, now: Time) -> bool {
+    pub(super) fn rest_comes(&mut self, id: RequestId, ring: RingId, now: Time) -> bool {
         let max_wait = self.settings.max_wait;
         let back = self.pool.first_back(ring).map(|(back, _)| back);
         let limit = self.settings.attempts;
@@ -245,11 +259,8 @@ impl Relay {
         request.pause = Some(back);
         request.released = true;
         // Of those that were asked, who only rests is asked again.
-        let surface = request.facts.surface;
-        if let Some(ring) = self.pool.ring_mut(ring) {
-            let tried = &mut request.tried_keys;
-            tried.retain(|key| ring.suspects.has(surface, *key, now));
-        }
+        let resting = std::mem::take(&mut request.resting);
+        request.tried_keys.retain(|key| !resting.contains(key));
         let suspected = request.suspicion.as_ref().map(|(key, ..)| key.project_id);
         let suspected = suspected.and_then(|project| self.pool.project_index(project));
         request
@@ -281,6 +292,7 @@ impl Relay {
         if !can_repeat {
             return Next::Deliver(Some("body-not-repeatable"));
         }
+        request.unheld = true;
         request.suspicion = Some((Arc::clone(&current.key), meaning, effect));
         if self.another(id, now) || self.rest_comes(id, current.ring, now) {
             Next::Retry
@@ -405,7 +417,9 @@ impl Relay {
         if request.epoch != epoch {
             return;
         }
-        request.on_trial |= current.pick.trial;
+        if matches!(meaning, Meaning::Quota | Meaning::Capacity) {
+            request.resting.push(current.pick.key);
+        }
         request.tried_keys.push(current.pick.key);
         if matches!(
             meaning,
@@ -452,15 +466,17 @@ impl Relay {
         else {
             return false;
         };
-        if limit.is_some_and(|limit| request.attempts >= limit) || request.unshown >= MOST_REFUSED {
+        if limit.is_some_and(|limit| request.attempts >= limit)
+            || request.unshown.len() >= MOST_REFUSED
+        {
             return false;
         }
         let mut want = Want {
             tried_keys: &request.tried_keys,
             tried_projects: &request.tried_projects,
-            replayable: request.facts.replayable && !request.on_trial,
+            replayable: request.facts.replayable,
             prefer: None,
-            passing: Some(request.facts.surface),
+            passing: Some(request.passing()),
         };
         let ring = self
             .pool
@@ -470,7 +486,7 @@ impl Relay {
         }
         want.passing = None;
         let surface = request.facts.surface;
-        request.unshown < AGREE && self.pool.suspect(ring, surface, &want, now).is_some()
+        request.unshown.len() < AGREE && self.pool.suspect(ring, surface, &want, now).is_some()
     }
 
     /// Exponential, with half of it left to chance so that clients do not come back together.
@@ -493,7 +509,7 @@ const SERVER_PAUSE: Duration = Duration::from_millis(500);
 const LATELY: Duration = Duration::from_secs(15 * 60);
 
 /// No request is asked of more keys that refuse it with 401 than this; those who come later begin with others.
-const MOST_REFUSED: u32 = 64;
+const MOST_REFUSED: usize = 64;
 
 /// "Resource has been exhausted": two projects, then twice more after the model's pause.
 const CAPACITY_TRIES: u32 = 4;

@@ -29,6 +29,15 @@ impl Relay {
         let Some(request) = self.get_mut(id) else {
             return Step::Refuse(Refusal::Stopping);
         };
+        if request.unheld {
+            // What it found out is its own: those behind it in a queue may be served by whom it cannot use.
+            return if self.rest_comes(id, ring, now) {
+                let until = self.get_mut(id).and_then(|request| request.pause);
+                self.wait_until(id, until.unwrap_or(now))
+            } else {
+                Step::Refuse(self.dry(id, ring, now))
+            };
+        }
         let patience = request.patience(max_wait);
         let queue_moves =
             someone_awake && request.tried_keys.is_empty() && request.tried_projects.is_empty();

@@ -533,6 +533,82 @@ fn a_key_that_no_carrier_helps_is_out_for_what_it_was_asked() {
     assert_eq!(world.attempts.iter().filter(|key| *key == "a.1").count(), 2);
 }
 
+#[test]
+fn a_suspects_turns_go_by() {
+    let names = ["a.1", "b.1", "c.1"];
+    let mut world = World::new(&names, Settings::default());
+    let mut refusals = 1;
+    world.google(move |attempt, _, _| {
+        if &*attempt.key.label == "a.1" && attempt.carrier == Carrier::Bearer && refusals > 0 {
+            refusals -= 1;
+        } else if &*attempt.key.label != "a.1" || refusals == 0 {
+            return Outcome::Served;
+        }
+        refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED")
+    });
+    for _ in 0..300 {
+        world.ask(generate("m")).key();
+        world.now = world.now + Duration::from_secs(3);
+    }
+    let used = world.attempts.iter().filter(|key| *key == "a.1").count();
+    assert!(used <= 4, "it is passed over: {used}");
+    world.attempts.clear();
+    for _ in 0..30 {
+        world.ask(generate("m")).key();
+    }
+    let used = world.attempts.iter().filter(|key| *key == "a.1").count();
+    assert!((9..=11).contains(&used), "it has its share: {used}");
+}
+
+#[test]
+fn who_waits_with_what_it_found_out_holds_nobody_up() {
+    let mut world = World::new(&["a.1", "b.1", "c.1"], Settings::default());
+    let until = world.now + Duration::from_secs(20);
+    world.google(move |attempt, facts, now| match &*attempt.key.label {
+        "c.1" if now < until => quota("m", MINUTE_ID, 5, until.since(now)),
+        _ if facts.client == ClientId(7) => refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
+        _ => Outcome::Served,
+    });
+    let odd = Facts {
+        client: ClientId(7),
+        ..generate("m")
+    };
+    let waits = world.relay.admit(odd, world.now);
+    while let Step::Send(attempt) = world.relay.poll(waits, world.now) {
+        let outcome = match &*attempt.key.label {
+            "c.1" => quota("m", MINUTE_ID, 5, Duration::from_secs(20)),
+            _ => refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
+        };
+        world.relay.attempt_done(waits, &outcome, true, world.now);
+    }
+    let before = world.now;
+    for _ in 0..6 {
+        let end = world.ask(generate("m"));
+        assert!(matches!(end, End::Served { .. }), "{end:?}");
+    }
+    assert_eq!(world.now, before, "nobody waited behind it");
+}
+
+#[test]
+fn who_waits_for_one_that_rests_asks_the_others_no_more() {
+    let names: Vec<String> = (0..20).map(|at| format!("{at}.1")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let settings = Settings {
+        max_wait: Duration::from_secs(30),
+        ..Settings::default()
+    };
+    let mut world = World::new(&names, settings);
+    world.google(|attempt, _, _| {
+        if &*attempt.key.label == "7.1" {
+            quota("m", MINUTE_ID, 5, Duration::from_secs(1))
+        } else {
+            refused(403, "Requests from referer <empty> are blocked.")
+        }
+    });
+    let attempts = world.ask(generate("m")).attempts();
+    assert!(attempts <= 20 + 60, "{attempts}");
+}
+
 /// Google's own 401.
 const fn delivered(attempts: u32) -> End {
     End::Delivered {
