@@ -90,3 +90,44 @@ impl Suspects {
 
 /// So long one that is no longer refused may be passed over; and so often one that still is costs two attempts.
 const SUSPECTED: Duration = Duration::from_secs(15 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_was_refused_longest_ago_is_asked_first() {
+        let mut suspects = Suspects::default();
+        let now = Time::from_millis(1);
+        let keys = [5, 3, 9, 1, 7, 2, 8, 4, 6, 0];
+        for key in keys {
+            suspects.add(Surface::Gemini, key, now);
+        }
+        suspects.add(Surface::OpenAi, 11, now);
+        assert_eq!(suspects.by_age(Surface::Gemini), keys);
+        suspects.add(Surface::Gemini, 5, now);
+        assert_eq!(suspects.by_age(Surface::Gemini)[..2], [3, 9]);
+        assert_eq!(suspects.by_age(Surface::Gemini).last(), Some(&5));
+    }
+
+    #[test]
+    fn who_was_refused_what_another_was_served_is_known_until_it_is_served() {
+        let (mut suspects, now) = (Suspects::default(), Time::from_millis(1));
+        let passed = |suspects: &Suspects, who| {
+            [0, 1].map(|key| suspects.passes(who, Surface::Gemini, key, now))
+        };
+        suspects.add(Surface::Gemini, 0, now);
+        assert_eq!(passed(&suspects, Passing::All), [true, false]);
+        assert_eq!(passed(&suspects, Passing::Alone), [false, false]);
+        suspects.served(Surface::Gemini, 2, &[0]);
+        assert_eq!(passed(&suspects, Passing::Alone), [true, false]);
+        // Again, and still.
+        suspects.add(Surface::Gemini, 0, now);
+        suspects.add(Surface::Gemini, 1, now);
+        assert_eq!(passed(&suspects, Passing::Alone), [true, false]);
+        suspects.served(Surface::Gemini, 1, &[]);
+        assert_eq!(passed(&suspects, Passing::All), [true, false]);
+        suspects.served(Surface::Gemini, 0, &[]);
+        assert_eq!(passed(&suspects, Passing::All), [false, false]);
+    }
+}

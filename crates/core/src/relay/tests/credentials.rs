@@ -609,6 +609,86 @@ fn who_waits_for_one_that_rests_asks_the_others_no_more() {
     assert!(attempts <= 20 + 60, "{attempts}");
 }
 
+#[test]
+fn a_refusal_that_nobody_settled_changes_nobodys_turn() {
+    let names = ["a.1", "b.1", "c.1"];
+    let mut world = World::new(&names, Settings::default());
+    let left = world.relay.admit(generate("m"), world.now);
+    for _ in 0..2 {
+        assert!(matches!(world.relay.poll(left, world.now), Step::Send(_)));
+        let outcome = refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED");
+        world.relay.attempt_done(left, &outcome, true, world.now);
+    }
+    world.relay.cancel(left, world.now);
+    for _ in 0..29 {
+        world.ask(generate("m")).key();
+    }
+    for name in names {
+        let used = world.attempts.iter().filter(|key| *key == name).count();
+        assert!((9..=10).contains(&used), "{name}: {used}");
+    }
+}
+
+#[test]
+fn what_can_be_sent_once_goes_where_nobody_doubts() {
+    let names = ["a.1", "b.1", "c.1"];
+    let mut world = World::new(&names, Settings::default());
+    world.google(|attempt, _, _| {
+        if &*attempt.key.label == "a.1" {
+            refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED")
+        } else {
+            Outcome::Served
+        }
+    });
+    let large = Facts {
+        replayable: false,
+        ..generate("m")
+    };
+    let mut refusals = 0;
+    for _ in 0..12 {
+        let id = world.relay.admit(large.clone(), world.now);
+        let Step::Send(attempt) = world.relay.poll(id, world.now) else {
+            panic!("nobody is asked");
+        };
+        let outcome = if &*attempt.key.label == "a.1" {
+            refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED")
+        } else {
+            Outcome::Served
+        };
+        let done = world.relay.attempt_done(id, &outcome, false, world.now);
+        assert!(matches!(done.next, Next::Deliver(_)));
+        refusals += u32::from(!outcome.is_served());
+        world.relay.finish(id);
+    }
+    assert_eq!(refusals, 1, "its first");
+}
+
+#[test]
+fn a_reload_ends_a_wait_for_those_who_may_be_gone() {
+    let mut world = World::new(&["a.1", "b.1"], Settings::default());
+    let id = world.relay.admit(generate("m"), world.now);
+    loop {
+        match world.relay.poll(id, world.now) {
+            Step::Send(attempt) => {
+                let outcome = match &*attempt.key.label {
+                    "b.1" => quota("m", MINUTE_ID, 5, Duration::from_secs(5)),
+                    _ => refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
+                };
+                world.relay.attempt_done(id, &outcome, true, world.now);
+            }
+            Step::Wait => break,
+            step => panic!("{step:?}"),
+        }
+    }
+    let specs = ["a.1", "b.1", "c.1"].map(spec);
+    world.relay.reload(&specs, world.now);
+    assert!(world.relay.ready(world.now).contains(&id));
+    let Step::Send(attempt) = world.relay.poll(id, world.now) else {
+        panic!("there is another key");
+    };
+    assert!(["a.1", "c.1"].contains(&&*attempt.key.label));
+}
+
 /// Google's own 401.
 const fn delivered(attempts: u32) -> End {
     End::Delivered {

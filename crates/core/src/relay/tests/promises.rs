@@ -330,6 +330,13 @@ fn shared_capacity_backs_off_after_two_projects() {
 
 #[test]
 fn shared_capacity_is_not_called_a_quota() {
+    let mut world = World::new(&["a.1", "b.1", "c.1", "d.1"], impatient());
+    world.google(|_, _, _| refused(429, "Resource has been exhausted (e.g. check quota)."));
+    world.ask(generate("m"));
+    let End::Refused { refusal, .. } = world.ask(generate("m")) else {
+        panic!("it rests, and the model with it");
+    };
+    assert!(matches!(refusal, Refusal::Capacity { .. }), "{refusal:?}");
     let mut world = World::new(&["a.1"], impatient());
     world.google(|_, _, _| refused(429, "Resource has been exhausted (e.g. check quota)."));
     world.ask(generate("m"));

@@ -568,3 +568,19 @@ fn one_project_alone_is_not_believed_that_a_model_is_not_there() {
         assert_eq!(world.ask(generate("m")).attempts(), 1);
     }
 }
+
+#[test]
+fn a_projects_own_second_word_is_not_a_second_one() {
+    let mut world = World::new(&["a.1", "b.1"], Settings::default());
+    let mut overloaded = true;
+    world.google(move |attempt, _, _| {
+        if &*attempt.key.project == "a" {
+            refused(404, "models/m is not found for API version v1beta")
+        } else if std::mem::take(&mut overloaded) {
+            refused(503, "The model is overloaded.")
+        } else {
+            Outcome::Served
+        }
+    });
+    assert_eq!(world.ask(generate("m")).key(), "b.1");
+}
