@@ -689,6 +689,26 @@ fn a_reload_ends_a_wait_for_those_who_may_be_gone() {
     assert!(["a.1", "c.1"].contains(&&*attempt.key.label));
 }
 
+#[test]
+fn who_is_refused_while_the_other_rests_already_waits_for_it() {
+    let mut world = World::new(&["a.1", "b.1"], Settings::default());
+    let until = world.now + Duration::from_secs(3);
+    world.google(move |attempt, facts, now| match &*attempt.key.label {
+        "b.1" if now < until => quota("m", MINUTE_ID, 5, until.since(now)),
+        "a.1" if facts.client == ClientId(7) => refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
+        _ => Outcome::Served,
+    });
+    for _ in 0..2 {
+        assert_eq!(world.ask(generate("m")).key(), "a.1", "b.1 rests");
+    }
+    let asked = Facts {
+        client: ClientId(7),
+        ..generate("m")
+    };
+    assert_eq!(world.ask(asked).key(), "b.1");
+    assert!(world.now >= until);
+}
+
 /// Google's own 401.
 const fn delivered(attempts: u32) -> End {
     End::Delivered {
