@@ -584,3 +584,22 @@ fn a_projects_own_second_word_is_not_a_second_one() {
     });
     assert_eq!(world.ask(generate("m")).key(), "b.1");
 }
+
+#[test]
+fn the_earlier_project_is_asked_though_its_key_is_a_suspect() {
+    let mut world = World::new(&["a.1", "b.1", "c.1"], Settings::default());
+    assert_eq!(world.ask(turns("m", 10, None)).key(), "a.1");
+    world.google(|attempt, facts, _| {
+        let mine = facts.conversation.is_some();
+        match &*attempt.key.project {
+            "a" if !mine => refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
+            "b" | "c" if mine => refused(400, "Corrupted thought signature."),
+            _ => Outcome::Served,
+        }
+    });
+    for _ in 0..4 {
+        assert_ne!(world.ask(generate("m")).key(), "a.1");
+    }
+    let end = world.ask(turns("m", 11, Some(10)));
+    assert_eq!((end.key(), end.attempts()), ("a.1", 2));
+}
