@@ -100,7 +100,9 @@ impl Reason {
             Self::Expired => "expired",
             Self::Leaked => "reported as leaked",
             Self::Restricted => "restricted from this API",
-            Self::CredentialType => "of a type that Google no longer accepts",
+            Self::CredentialType => {
+                "refused with 401 (what was asked may take another type of key, or none)"
+            }
             Self::Suspended => "suspended",
             Self::ServiceDisabled => "with the Gemini API switched off",
             Self::ProjectDenied => "denied access",

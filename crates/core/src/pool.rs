@@ -130,10 +130,13 @@ impl Pool {
                 .projects
                 .get(key.project)
                 .map_or(&[][..], |project| &project.blocks);
-            let out =
-                key.blocks.iter().chain(project).find(|known| {
-                    !known.cleared && known.block.until > now && concerns(&known.block)
-                });
+            // Whoever is out without a known end is out until a trial was served.
+            let holds = |block: &Block| block.until > now || block.strikes.is_some();
+            let out = key
+                .blocks
+                .iter()
+                .chain(project)
+                .find(|known| !known.cleared && holds(&known.block) && concerns(&known.block));
             match out {
                 _ if !key.enabled => census.disabled += 1,
                 Some(known) => *census.out.entry(known.block.reason).or_default() += 1,
@@ -324,7 +327,11 @@ impl Pool {
     }
 
     pub(crate) fn info(&self, pick: Pick) -> Option<&Arc<KeyInfo>> {
-        self.known.keys.get(pick.key).map(|key| &key.info)
+        self.info_at(pick.key)
+    }
+
+    pub(crate) fn info_at(&self, key: usize) -> Option<&Arc<KeyInfo>> {
+        self.known.keys.get(key).map(|key| &key.info)
     }
 
     pub(crate) fn epoch(&self) -> u32 {

@@ -69,6 +69,9 @@ pub enum Refusal {
         /// When to come again.
         back: Time,
     },
+    /// What Google said to an earlier attempt of this request, which nobody after it was able to gainsay: the shell
+    /// has it.
+    Earlier,
     /// Google cannot be reached.
     Unreachable,
     /// The connection broke, and the request may not be repeated.
@@ -126,6 +129,7 @@ impl Refusal {
             Self::Overloaded { .. } => "overloaded",
             Self::EgressBan { .. } => "egress-ban",
             Self::Attempts { .. } => "attempts",
+            Self::Earlier => "earlier-answer",
             Self::Unreachable => "unreachable",
             Self::Broken => "connection-broken",
             Self::Silent => "first-byte-timeout",
@@ -206,7 +210,7 @@ impl Refusal {
             | Self::Busy
             | Self::Stopping => (503, "UNAVAILABLE"),
             Self::NotAllowed { .. } | Self::NotFound => (404, "NOT_FOUND"),
-            Self::Broken => (502, "UNAVAILABLE"),
+            Self::Broken | Self::Earlier => (502, "UNAVAILABLE"),
             Self::Silent | Self::Deadline => (504, "DEADLINE_EXCEEDED"),
             Self::Unauthorized => (401, "UNAUTHENTICATED"),
             Self::Forbidden(_) => (403, "PERMISSION_DENIED"),
@@ -243,7 +247,7 @@ impl Refusal {
             Self::Unreachable => {
                 "gemini-relay cannot reach Google: check the relay's network, proxy and --upstream (GEMINI_RELAY_UPSTREAM). Please try again later.".into()
             }
-            Self::Broken => "The connection to Google broke before it answered, as often as this request can be sent safely.".into(),
+            Self::Broken | Self::Earlier => "The connection to Google broke before it answered, as often as this request can be sent safely.".into(),
             Self::Silent => "Google sent no answer within gemini-relay's first-byte limit.".into(),
             Self::Deadline => {
                 "Deadline expired before operation could complete: X-Server-Timeout leaves less than the 10 seconds that Google takes at least.".into()

@@ -76,6 +76,9 @@ pub struct Done {
     pub meaning: Meaning,
     /// What to do.
     pub next: Next,
+    /// Keys that were refused with 401 what this one was served, if that is news: for a while requests of this
+    /// surface, model and kind pass them over.
+    pub passed_over: Vec<Arc<KeyInfo>>,
 }
 
 /// What to do after an attempt.
@@ -142,6 +145,8 @@ struct Request {
     /// Those of the tried keys that only rest.
     resting: Vec<usize>,
     pause: Option<Time>,
+    /// It is one of those that wait, though in no queue.
+    counted: bool,
     queued: Option<RingId>,
     released: bool,
     empties: u32,
@@ -255,6 +260,7 @@ impl Relay {
             unheld: false,
             resting: Vec::new(),
             pause: None,
+            counted: false,
             queued: None,
             released: false,
             empties: 0,

@@ -41,6 +41,17 @@ pub(crate) struct Want<'a> {
 }
 
 impl Want<'_> {
+    /// What a request asks that has found nobody out.
+    pub(crate) const fn anybody(replayable: bool) -> Self {
+        Self {
+            tried_keys: &[],
+            tried_projects: &[],
+            replayable,
+            prefer: None,
+            passing: None,
+        }
+    }
+
     fn passes(&self, suspects: &Suspects, key: usize, now: Time) -> bool {
         self.passing
             .is_some_and(|(who, surface)| suspects.passes(who, surface, key, now))

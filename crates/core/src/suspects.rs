@@ -48,20 +48,24 @@ impl Suspects {
     }
 
     /// This key was served what these were refused. If it was a suspect itself, then nobody is one any more for what
-    /// all were refused.
-    pub(crate) fn served(&mut self, surface: Surface, key: usize, refused: &[usize]) {
+    /// all were refused. Gives those of whom that was not known.
+    pub(crate) fn served(&mut self, surface: Surface, key: usize, refused: &[usize]) -> Vec<usize> {
+        let mut news = Vec::new();
         if self.keys.is_empty() {
-            return;
+            return news;
         }
         if self.keys.remove(&(surface, key)).is_some() {
             self.keys
                 .retain(|(on, _), suspect| *on != surface || suspect.alone);
         }
         for key in refused {
-            if let Some(suspect) = self.keys.get_mut(&(surface, *key)) {
-                suspect.alone = true;
+            if let Some(suspect) = self.keys.get_mut(&(surface, *key))
+                && !std::mem::replace(&mut suspect.alone, true)
+            {
+                news.push(*key);
             }
         }
+        news
     }
 
     pub(crate) fn has(&self, surface: Surface, key: usize, now: Time) -> bool {
@@ -119,10 +123,11 @@ mod tests {
         suspects.add(Surface::Gemini, 0, now);
         assert_eq!(passed(&suspects, Passing::All), [true, false]);
         assert_eq!(passed(&suspects, Passing::Alone), [false, false]);
-        suspects.served(Surface::Gemini, 2, &[0]);
+        assert_eq!(suspects.served(Surface::Gemini, 2, &[0]), [0]);
         assert_eq!(passed(&suspects, Passing::Alone), [true, false]);
         // Again, and still.
         suspects.add(Surface::Gemini, 0, now);
+        assert!(suspects.served(Surface::Gemini, 2, &[0]).is_empty());
         suspects.add(Surface::Gemini, 1, now);
         assert_eq!(passed(&suspects, Passing::Alone), [true, false]);
         suspects.served(Surface::Gemini, 1, &[]);

@@ -81,6 +81,12 @@ pub enum Meaning {
 }
 
 impl Meaning {
+    /// Whether another project may know better, so that what came is kept while one is asked.
+    #[must_use]
+    pub const fn may_be_gainsaid(self) -> bool {
+        matches!(self, Self::ModelMissing | Self::Denied)
+    }
+
     /// The name in logs and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -9,7 +9,7 @@
 
 mod support;
 
-use gemini_emulator::{Fault, Match};
+use gemini_emulator::{Fault, KeyState, Match};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -196,6 +196,47 @@ fn a_requests_line_for_machines_has_every_field() {
             .unwrap()
             .starts_with("stopped")
     );
+}
+
+#[test]
+fn a_key_that_requests_pass_over_is_said_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = ["made-up-1", "made-up-2"];
+    let google = emulator(one_project_each(&keys));
+    let mut relay = Process::start(
+        folder.path(),
+        &[("GEMINI_API_KEYS", &keys.join(","))],
+        &["--upstream", &google.url(), "--log-format", "json"],
+    );
+    google
+        .set_key(keys[0], "project-0", KeyState::TokenTypeUnsupported)
+        .unwrap();
+    for _ in 0..4 {
+        let (line, body) = generate("hello");
+        let answer = ask(&relay.address, &line, &[], &body).rest();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    relay.signal("TERM");
+    assert!(relay.ended(PATIENCE).success());
+    let log = relay.log();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["message"].as_str().unwrap().starts_with("passed over"))
+        .collect();
+    let [line] = &lines[..] else {
+        panic!("{log}");
+    };
+    for (name, value) in [
+        ("level", "WARN"),
+        ("label", "key_0"),
+        ("reason", "carrier"),
+        ("surface", "gemini"),
+        ("kind", "generate"),
+        ("model", "gemini-2.5-flash"),
+    ] {
+        assert_eq!(line[name], value, "{line}");
+    }
 }
 
 #[test]

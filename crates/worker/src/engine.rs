@@ -30,6 +30,7 @@ use crate::said::{Body, Said};
 use crate::wire::{Cursor, Report};
 use gemini_relay_core::hop::Hop;
 use gemini_relay_core::letin::Door;
+use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::recognise::Recognised;
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::relay::{Attempt, Relay, RequestId};
@@ -40,6 +41,7 @@ use gemini_relay_core::{ClientId, Facts, Surface, Time, options, reading};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The policy and the requests of one isolate.
@@ -107,7 +109,19 @@ struct Exchange {
     /// The beginning of an answer, while it is looked at.
     start: Vec<u8>,
     passing: Option<Passing>,
+    /// What was refused first, while others are asked.
+    earlier: Option<Earlier>,
     record: Record,
+}
+
+/// A refusal that another key may know better than; if none does, it is the answer.
+#[derive(Debug)]
+struct Earlier {
+    status: StatusCode,
+    answer: HeaderMap,
+    body: Vec<u8>,
+    whole: bool,
+    key: Option<Arc<KeyInfo>>,
 }
 
 /// An answer on its way.

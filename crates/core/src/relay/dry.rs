@@ -21,6 +21,10 @@ impl Relay {
         };
         let (attempts, model) = (request.attempts, request.facts.model.clone());
         let surface = request.facts.surface;
+        if request.suspicion.is_some() {
+            // Of whom was asked after it none had a say.
+            return Refusal::Earlier;
+        }
         let model = self.said_model(model.as_deref());
         if untried {
             return Refusal::Attempts {

@@ -3,7 +3,7 @@
 use super::{AGREE, Current, Done, Next, Relay, RequestId};
 use crate::event::Change;
 use crate::facts::{Facts, Repeat};
-use crate::pool::Carrier;
+use crate::pool::{Carrier, KeyInfo};
 use crate::refusal::Refusal;
 use crate::ring::{RingId, Want};
 use crate::time::Time;
@@ -23,6 +23,7 @@ impl Relay {
         let stale = Done {
             meaning: Meaning::Client,
             next: Next::Deliver(None),
+            passed_over: Vec::new(),
         };
         let Some(request) = self.get_mut(id) else {
             return stale;
@@ -38,8 +39,12 @@ impl Relay {
             self.release(id);
             self.note_tried(id, &current, meaning);
         }
+        let mut passed_over = Vec::new();
         let next = match meaning {
-            Meaning::Served => self.served(id, &facts, &current, now),
+            Meaning::Served => {
+                passed_over = self.served(id, &facts, &current, now);
+                Next::Deliver(None)
+            }
             Meaning::Quota | Meaning::Billing | Meaning::KeyDead => {
                 self.block(&verdict.effect, &facts, &current, now);
                 if let (Some(effect), Some(request)) = (&verdict.effect, self.get_mut(id)) {
@@ -122,10 +127,20 @@ impl Relay {
             self.pool.retry_trial(&current.key, current.ring, now);
         }
         debug_assert!(number > 0, "an outcome without an attempt");
-        Done { meaning, next }
+        Done {
+            meaning,
+            next,
+            passed_over,
+        }
     }
 
-    fn served(&mut self, id: RequestId, facts: &Facts, current: &Current, now: Time) -> Next {
+    fn served(
+        &mut self,
+        id: RequestId,
+        facts: &Facts,
+        current: &Current,
+        now: Time,
+    ) -> Vec<Arc<KeyInfo>> {
         if let Some(turns) = facts.conversation
             && self.settings.affinity
         {
@@ -148,9 +163,15 @@ impl Relay {
             .get_mut(id)
             .map(|request| std::mem::take(&mut request.unshown))
             .unwrap_or_default();
-        if let Some(ring) = self.pool.ring_mut(current.ring) {
-            ring.suspects.served(surface, current.pick.key, &refused);
-        }
+        let alone = self
+            .pool
+            .ring_mut(current.ring)
+            .map(|ring| ring.suspects.served(surface, current.pick.key, &refused))
+            .unwrap_or_default();
+        let passed_over = alone
+            .into_iter()
+            .filter_map(|key| self.pool.info_at(key).cloned())
+            .collect();
         self.served = Some(now);
         // Another was refused what this one got: it was its own fault.
         if let Some((key, _, Some(effect))) = self
@@ -161,7 +182,7 @@ impl Relay {
             let change = self.pool.change(&effect, &key, false, now);
             self.emit(change, now);
         }
-        Next::Deliver(None)
+        passed_over
     }
 
     fn carrier(
@@ -225,7 +246,10 @@ impl Relay {
         {
             return Next::Retry;
         }
-        if self.pool.first_back(current.ring).is_some() {
+        let in_hand = self
+            .get_mut(id)
+            .is_some_and(|request| request.suspicion.is_some());
+        if in_hand || self.pool.first_back(current.ring).is_some() {
             return Next::Refuse(self.dry(id, current.ring, now));
         }
         if self.served.is_some_and(|at| now.since(at) < LATELY) {
@@ -243,6 +267,7 @@ impl Relay {
         let max_wait = self.settings.max_wait;
         let back = self.pool.first_back(ring).map(|(back, _)| back);
         let limit = self.settings.attempts;
+        let crowded = self.waiting >= self.settings.max_waiting;
         let Some(request) = self
             .requests
             .get_mut(id.at as usize)
@@ -250,7 +275,7 @@ impl Relay {
         else {
             return false;
         };
-        let may = limit.is_none_or(|limit| request.attempts < limit);
+        let may = !crowded && limit.is_none_or(|limit| request.attempts < limit);
         let Some(back) =
             back.filter(|back| may && *back > now && *back <= request.patience(max_wait))
         else {

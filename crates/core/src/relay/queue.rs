@@ -22,10 +22,12 @@ impl Relay {
         let max_wait = self.settings.max_wait;
         let crowded = self.waiting >= self.settings.max_waiting;
         let back = self.pool.first_back(ring);
+        let replayable = self
+            .get_mut(id)
+            .is_some_and(|request| request.facts.replayable);
         let someone_awake = self
             .pool
-            .ring_mut(ring)
-            .is_some_and(|ring| ring.anyone_awake());
+            .has_candidate(ring, &Want::anybody(replayable), now);
         let Some(request) = self.get_mut(id) else {
             return Step::Refuse(Refusal::Stopping);
         };
@@ -109,13 +111,7 @@ impl Relay {
     fn release_next(&mut self, ring: RingId, now: Time) -> Option<RequestId> {
         let (_, first) = *self.pool.ring_mut(ring)?.waiting.first()?;
         let request = self.requests.get(first.at as usize)?.request.as_ref()?;
-        let want = Want {
-            tried_keys: &[],
-            tried_projects: &[],
-            replayable: request.facts.replayable,
-            prefer: None,
-            passing: None,
-        };
+        let want = Want::anybody(request.facts.replayable);
         if !self.pool.has_candidate(ring, &want, now) {
             // Somebody may be awake whom this request cannot use: do not ask again at once.
             self.pool.ring_mut(ring)?.next_release = now + IDLE_RELEASE;
@@ -160,6 +156,9 @@ impl Relay {
             request.patience(patience_limit),
         );
         let queued = request.queued.take();
+        if std::mem::take(&mut request.counted) {
+            self.waiting = self.waiting.saturating_sub(1);
+        }
         if let Some(pause) = pause {
             self.timers.remove(&(pause, id));
         }
@@ -175,6 +174,9 @@ impl Relay {
     pub(super) fn wait_until(&mut self, id: RequestId, until: Time) -> Step {
         if let Some(request) = self.get_mut(id) {
             request.pause = Some(until);
+            if request.unheld && !std::mem::replace(&mut request.counted, true) {
+                self.waiting += 1;
+            }
         }
         self.timers.insert((until, id));
         Step::Wait

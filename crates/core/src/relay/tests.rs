@@ -4,5 +4,6 @@ mod credentials;
 mod planned;
 mod promises;
 mod rules;
+mod unclear;
 mod waiting;
 mod world;

@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use gemini_relay_core::coding::{self, Coding};
 use gemini_relay_core::google_error::GoogleError;
 use gemini_relay_core::head::{self, Head};
+use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::recognise::Recognised;
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::relay::{Attempt, Next};
@@ -60,6 +61,14 @@ enum Came {
     Nothing,
 }
 
+/// A refusal that another key may know better than; if none does, it is the answer.
+struct Earlier {
+    parts: http::response::Parts,
+    body: Bytes,
+    whole: bool,
+    key: Arc<KeyInfo>,
+}
+
 /// A good answer, and what of its beginning was held.
 pub(crate) struct Good {
     pub(crate) parts: http::response::Parts,
@@ -80,10 +89,11 @@ impl Exchange {
         });
         self.ticket.id = Some(id);
         let mut used: Vec<Attempt> = Vec::new();
+        let mut earlier = None;
         loop {
             let attempt = match told {
                 Told::Send(attempt) => attempt,
-                Told::Refuse(refusal) => return self.refuse(&refusal),
+                Told::Refuse(refusal) => return self.give_up(&refusal, earlier, &used),
                 Told::Wait(sleeping) => {
                     shared.metrics.waits.inc();
                     shared.kick.notify_one();
@@ -108,6 +118,9 @@ impl Exchange {
             self.ticket.record.verdicts.push(done.meaning);
             tracing::debug!(target: "gemini_relay::attempt", id = self.ticket.record.id.as_str(), key = %attempt.key.label, project = %attempt.key.project,
                 verdict = done.meaning.name(), "attempt");
+            for key in &done.passed_over {
+                self.say_passed_over(&shared, key, &attempt.key);
+            }
             if done.meaning == Meaning::Location {
                 tracing::error!(
                     "Google does not serve the place where this relay's requests come from (\"User location is not supported\"): run it, or its proxy, elsewhere"
@@ -115,10 +128,24 @@ impl Exchange {
             }
             match done.next {
                 Next::Retry => {
+                    if let Came::Bad { parts, body, whole } = came
+                        && done.meaning.may_be_gainsaid()
+                    {
+                        let key = Arc::clone(&attempt.key);
+                        earlier = Some(Earlier {
+                            parts,
+                            body,
+                            whole,
+                            key,
+                        });
+                    }
                     used.push(attempt);
                     told = shared.policy(|policy| policy.ask(id, now));
                 }
-                Next::Refuse(refusal) => return self.refuse(&refusal),
+                Next::Refuse(refusal) => {
+                    used.push(attempt);
+                    return self.give_up(&refusal, earlier, &used);
+                }
                 Next::Deliver(why) => {
                     self.ticket.record.reason = self.ticket.record.reason.or(why);
                     return match came {
@@ -193,6 +220,17 @@ impl Exchange {
                 (outcome, Came::Nothing)
             }
         }
+    }
+
+    /// Says that requests like this one pass a key over.
+    fn say_passed_over(&self, shared: &Shared, key: &KeyInfo, served: &KeyInfo) {
+        let facts = &self.facts;
+        let model = shared.policy(|policy| {
+            let name = facts.model.as_deref().unwrap_or("-");
+            policy.relay.pool().said_model(name).into_owned()
+        });
+        tracing::warn!(what = "key", label = %key.label, reason = Meaning::Carrier.name(), surface = facts.surface.name(), kind = facts.kind.name(), %model,
+            "passed over for a quarter of an hour, while others are there: key {} was refused with 401 what {} was served", key.label, served.label);
     }
 
     /// Says why Google cannot be reached, once a minute at most: it is the relay's own trouble.
@@ -375,6 +413,22 @@ impl Exchange {
             Answer::part(body, self.ticket)
         };
         Response::from_parts(parts, answer)
+    }
+
+    /// Answers for itself, or with what Google said before.
+    fn give_up(
+        mut self,
+        refusal: &Refusal,
+        earlier: Option<Earlier>,
+        used: &[Attempt],
+    ) -> Response<Answer> {
+        match earlier {
+            Some(earlier) if *refusal == Refusal::Earlier => {
+                self.ticket.record.key = Some(earlier.key);
+                self.deliver_error(earlier.parts, &earlier.body, earlier.whole, used)
+            }
+            _ => self.refuse(refusal),
+        }
     }
 
     /// Answers for itself.

@@ -1,7 +1,7 @@
 //! Attempts: what is sent, what came back as far as the policy needs to see it, and what that comes to.
 
-use super::{Engine, Passing};
-use crate::log::{Ending, Level};
+use super::{Earlier, Engine, Passing};
+use crate::log::{self, Ending, Level};
 use crate::said::{self, Body, Said};
 use gemini_relay_core::google_error::GoogleError;
 use gemini_relay_core::head::{self, Head};
@@ -61,7 +61,7 @@ impl Engine {
         };
         match self.relay.poll(id, now) {
             Step::Send(attempt) => self.send(handle, attempt, now),
-            Step::Refuse(refusal) => self.refuse(handle, &refusal, now),
+            Step::Refuse(refusal) => self.give_up(handle, &refusal, now),
             Step::Wait => self.wait(now),
         }
     }
@@ -252,13 +252,29 @@ impl Engine {
         }
         let done = self.relay.attempt_done(id, outcome, can_repeat, now);
         self.collect(now);
+        for key in &done.passed_over {
+            self.say_passed_over(handle, &key.label, &attempt.key.label, now);
+        }
         let Some(exchange) = self.exchange(handle) else {
             return Said::Gone;
         };
         exchange.record.verdicts.push(done.meaning);
         match done.next {
-            Next::Retry => self.step(handle, now),
-            Next::Refuse(refusal) => self.refuse(handle, &refusal, now),
+            Next::Retry => {
+                if let Came::Bad(body, whole) = came
+                    && done.meaning.may_be_gainsaid()
+                {
+                    exchange.earlier = Some(Earlier {
+                        status: exchange.status,
+                        answer: std::mem::take(&mut exchange.answer),
+                        body,
+                        whole,
+                        key: exchange.record.key.clone(),
+                    });
+                }
+                self.step(handle, now)
+            }
+            Next::Refuse(refusal) => self.give_up(handle, &refusal, now),
             Next::Deliver(why) => {
                 exchange.record.reason = exchange.record.reason.or(why);
                 match came {
@@ -269,6 +285,44 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Says that requests like this one pass a key over.
+    fn say_passed_over(&mut self, handle: u32, key: &str, served: &str, now: Time) {
+        let Some(facts) = self.exchange(handle).and_then(|it| it.facts.clone()) else {
+            return;
+        };
+        let model = facts.model.as_deref().unwrap_or("-");
+        let model = log::word(&self.relay.pool().said_model(model)).into_owned();
+        let (surface, kind) = (facts.surface.name(), facts.kind.name());
+        let reason = Meaning::Carrier.name();
+        self.say(Level::Warn, &format!("passed over for a quarter of an hour, while others are there: key {key} was refused with 401 what {served} was served reason={reason} surface={surface} kind={kind} model={model}"), now);
+    }
+
+    /// Answers for itself, or with what Google said before.
+    fn give_up(&mut self, handle: u32, refusal: &Refusal, now: Time) -> Said {
+        if *refusal == Refusal::Earlier
+            && let Some(exchange) = self.exchange(handle)
+            && let Some(earlier) = exchange.earlier.take()
+        {
+            exchange.status = earlier.status;
+            exchange.answer = earlier.answer;
+            exchange.record.key = earlier.key;
+            return match self.deliver_error(handle, &earlier.body, earlier.whole, now) {
+                // What was read last is another's.
+                Said::Answer {
+                    status,
+                    headers,
+                    body: Body::AsRead,
+                } => Said::Answer {
+                    status,
+                    headers,
+                    body: Body::Bytes(earlier.body),
+                },
+                said => said,
+            };
+        }
+        self.refuse(handle, refusal, now)
     }
 
     /// Passes a good answer on.

@@ -197,6 +197,7 @@ impl Engine {
             answer: HeaderMap::new(),
             start: Vec::new(),
             passing: None,
+            earlier: None,
             record,
         }));
         Said::Gather {

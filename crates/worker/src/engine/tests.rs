@@ -1,5 +1,7 @@
 //! Whole conversations with the engine, without a runtime.
 
+mod refusals;
+
 use super::{End, Engine, Failure, Shown};
 use crate::said::{Body, Said};
 use crate::{PoolObject, wire};

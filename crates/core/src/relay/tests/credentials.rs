@@ -98,7 +98,7 @@ fn a_type_of_key_that_is_retired_is_found_out_though_it_served_before() {
     let Refusal::AllDead { counts, .. } = refusal else {
         panic!("{refusal:?}");
     };
-    assert_eq!(counts, "3 of a type that Google no longer accepts");
+    assert!(counts.starts_with("3 refused with 401"), "{counts}");
 }
 
 #[test]

@@ -124,6 +124,30 @@ pub(super) async fn a_clients_own_mistake_comes_back_as_it_came_and_costs_no_key
     }
 }
 
+/// A second opinion was asked for, and whoever was asked had none.
+pub(super) async fn a_refusal_stands_if_whoever_is_asked_next_has_no_say(target: &Target) {
+    let refusal = Fault::Answer {
+        status: 403,
+        body: Some(
+            json!({"error": {"code": 403, "message": format!("private, says {}", key(0)), "status": "X"}}),
+        ),
+        headers: BTreeMap::from([("x-of-the".to_owned(), "refusal".to_owned())]),
+        gzip: false,
+    };
+    target.fault(1, refusal);
+    target.fault(1, Fault::Error("quota_day".into()));
+    target.fault(1, Fault::Error("key_invalid".into()));
+    let answer = Ask::generate("hello").whole(&target.base_url).await.is(403);
+    assert!(answer.message().starts_with("private, says "));
+    assert_eq!(answer.header("x-of-the"), "refusal");
+    assert_eq!(answer.header("x-gemini-relay-attempts"), "3");
+    assert_eq!(answer.header("x-gemini-relay-reason"), "");
+    // That others had no say is held against none that had one.
+    let named = answer.header("x-gemini-relay-key").to_owned();
+    let next = Ask::generate("hello").whole(&target.base_url).await.is(200);
+    assert_eq!(next.header("x-gemini-relay-key"), named);
+}
+
 /// What Google's errors quote is the client's: a model that is called like a dead key harms none.
 pub(super) async fn words_that_google_quotes_back_harm_no_key(target: &Target) {
     for words in ["API_KEY_INVALID", "CONSUMER_SUSPENDED", "spending%20cap"] {

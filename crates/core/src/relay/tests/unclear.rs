@@ -1,0 +1,146 @@
+//! What becomes of a refusal that does not say whose fault it is when those who might know better cannot say.
+
+use super::world::*;
+use crate::facts::Facts;
+use crate::refusal::Refusal;
+use crate::relay::{Next, Step};
+use crate::settings::Settings;
+use crate::verdict::Outcome;
+use std::time::Duration;
+
+const PRIVATE: &str = "You do not have permission to access this video.";
+const INVALID: &str = "API key not valid. Please pass a valid API key.";
+const TYPE: &str = "ACCESS_TOKEN_TYPE_UNSUPPORTED";
+
+/// `a.1` refuses with 403, `b.1` says this.
+fn ends(settings: Settings, second: Outcome) -> (End, World) {
+    let mut world = World::new(&["a.1", "b.1"], settings);
+    world.google(move |attempt, _, _| match &*attempt.key.label {
+        "a.1" => refused(403, PRIVATE),
+        _ => second.clone(),
+    });
+    (world.ask(generate("m")), world)
+}
+
+#[test]
+fn a_refusal_stands_if_whoever_is_asked_next_has_no_say() {
+    for second in [
+        quota("m", DAY_ID, 50, Duration::from_secs(20)),
+        refused(400, INVALID),
+        refused(401, TYPE),
+    ] {
+        let (end, mut world) = ends(Settings::default(), second.clone());
+        let End::Refused { refusal, attempts } = end else {
+            panic!("{end:?} after {second:?}");
+        };
+        assert_eq!(refusal, Refusal::Earlier, "{second:?}");
+        assert!((2..=3).contains(&attempts), "{attempts}");
+        // Nothing is held against whom alone said so.
+        world.google(|_, _, _| Outcome::Served);
+        assert_eq!(world.ask(generate("m")).key(), "a.1");
+    }
+}
+
+#[test]
+fn a_refusal_does_not_stand_against_one_that_is_back_in_time() {
+    let mut world = World::new(&["a.1", "b.1"], Settings::default());
+    let until = world.now + Duration::from_secs(3);
+    world.google(move |attempt, _, now| match &*attempt.key.label {
+        "a.1" => refused(403, PRIVATE),
+        _ if now < until => quota("m", MINUTE_ID, 5, until.since(now)),
+        _ => Outcome::Served,
+    });
+    assert_eq!(world.ask(generate("m")).key(), "b.1");
+}
+
+#[test]
+fn without_a_refusal_in_hand_a_quota_is_a_quota() {
+    let mut world = World::new(&["a.1", "b.1"], Settings::default());
+    world.google(|_, _, _| quota("m", DAY_ID, 50, Duration::from_secs(20)));
+    let end = world.ask(generate("m"));
+    let End::Refused { refusal, .. } = end else {
+        panic!("{end:?}");
+    };
+    assert!(matches!(refusal, Refusal::Quota { .. }), "{refusal:?}");
+}
+
+#[test]
+fn whoever_waits_with_a_refusal_in_hand_is_one_of_those_that_wait() {
+    let settings = Settings {
+        max_waiting: 2,
+        ..Settings::default()
+    };
+    let mut world = World::new(&["a.1", "b.1"], settings);
+    let wait = |world: &mut World| {
+        let id = world.relay.admit(generate("m"), world.now);
+        loop {
+            match world.relay.poll(id, world.now) {
+                Step::Send(attempt) => {
+                    let outcome = match &*attempt.key.label {
+                        "a.1" => refused(403, PRIVATE),
+                        _ => quota("m", MINUTE_ID, 5, Duration::from_secs(5)),
+                    };
+                    let done = world.relay.attempt_done(id, &outcome, true, world.now);
+                    if let Next::Deliver(_) | Next::Refuse(_) = done.next {
+                        return (id, false);
+                    }
+                }
+                Step::Wait => return (id, true),
+                Step::Refuse(_) => return (id, false),
+            }
+        }
+    };
+    let waiting: Vec<_> = (0..3).map(|_| wait(&mut world)).collect();
+    let waits: Vec<bool> = waiting.iter().map(|(_, waits)| *waits).collect();
+    assert_eq!(waits, [true, true, false]);
+    assert_eq!(world.relay.in_progress().1, 2);
+    for (id, _) in waiting {
+        world.relay.cancel(id, world.now);
+    }
+    assert_eq!(world.relay.in_progress(), (0, 0));
+}
+
+#[test]
+fn what_can_be_sent_once_does_not_wait_for_keys_that_are_only_tried() {
+    let mut world = World::new(&["a.1", "b.1"], Settings::default());
+    world.google(|_, _, _| refused(400, INVALID));
+    world.ask(generate("m"));
+    world.advance(Duration::from_secs(16 * 60));
+    let large = Facts {
+        replayable: false,
+        ..generate("m")
+    };
+    let before = world.now;
+    let end = world.ask(large);
+    let End::Refused {
+        refusal: Refusal::AllDead { counts, .. },
+        attempts: 0,
+    } = end
+    else {
+        panic!("{end:?}");
+    };
+    assert_eq!(counts, "2 not valid");
+    assert_eq!(world.now, before);
+}
+
+#[test]
+fn whoever_was_refused_what_another_was_served_is_named_once() {
+    let mut world = World::new(&["a.1", "b.1"], Settings::default());
+    let mut named = Vec::new();
+    for _ in 0..4 {
+        let id = world.relay.admit(generate("m"), world.now);
+        while let Step::Send(attempt) = world.relay.poll(id, world.now) {
+            let outcome = match &*attempt.key.label {
+                "a.1" => refused(401, TYPE),
+                _ => Outcome::Served,
+            };
+            let done = world.relay.attempt_done(id, &outcome, true, world.now);
+            named.extend(done.passed_over.iter().map(|key| key.label.to_string()));
+            if done.next != Next::Retry {
+                break;
+            }
+        }
+        world.relay.finish(id);
+    }
+    assert_eq!(named, ["a.1"]);
+}
