@@ -491,7 +491,6 @@ mod properties {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
 
         /// Whatever Google answers: no attempt repeats a key, and nobody is refused for quota while a
         /// key that was not asked is free.
