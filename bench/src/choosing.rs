@@ -63,6 +63,7 @@ impl Chooser {
             facts: Facts {
                 surface: Surface::Gemini,
                 kind: Kind::Generate,
+                method: 0,
                 model: Some(Arc::from(MODEL)),
                 streams: false,
                 repeat: Repeat::Freely,

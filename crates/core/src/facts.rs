@@ -159,6 +159,15 @@ pub enum Repeat {
     WhenRefused,
 }
 
+/// The dialect and, as a hash, the method asked for: two methods are told apart by it, and no more is known of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// The dialect.
+    pub surface: Surface,
+    /// The method.
+    pub method: u32,
+}
+
 /// What the policy knows of one request.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -166,6 +175,8 @@ pub struct Facts {
     pub surface: Surface,
     /// What it asks of quota.
     pub kind: Kind,
+    /// Tells the methods of a surface apart, such as `generateContent` and `generateAnswer`.
+    pub method: u32,
     /// The model asked for, without `models/`.
     pub model: Option<Arc<str>>,
     /// Whether the answer comes as a stream.
@@ -180,4 +191,15 @@ pub struct Facts {
     pub conversation: Option<Conversation>,
     /// When the client stops listening (`X-Server-Timeout`).
     pub deadline: Option<Time>,
+}
+
+impl Facts {
+    /// What is asked, and how.
+    #[must_use]
+    pub const fn route(&self) -> Route {
+        Route {
+            surface: self.surface,
+            method: self.method,
+        }
+    }
 }

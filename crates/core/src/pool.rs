@@ -15,9 +15,9 @@ pub(crate) use known::Known;
 
 use crate::block::{Block, Reason, next_trial};
 use crate::event::{Change, Event, Subject};
-use crate::facts::{Kind, Surface};
+use crate::facts::{Kind, Route, Surface};
 use crate::key::{KeyId, KeySpec};
-use crate::ring::{Pick, Ring, RingId, Rings, Want};
+use crate::ring::{Doubt, Pick, Ring, RingId, Rings, Want};
 use crate::settings::Strategy;
 use crate::time::Time;
 use crate::verdict::{Effect, Until, Whose};
@@ -108,12 +108,12 @@ impl Pool {
         self.census_where(now, |block| block.model.is_none(), |_| false)
     }
 
-    /// The same for what this ring is about, asked on this surface.
-    pub(crate) fn census_of(&self, ring: RingId, surface: Surface, now: Time) -> Census {
+    /// The same for what this ring is about, asked in this way.
+    pub(crate) fn census_of(&self, ring: RingId, route: Route, now: Time) -> Census {
         let Some(ring) = self.rings.get(ring) else {
             return self.census(now);
         };
-        let is_suspect = |key| ring.suspects.has(surface, key, now);
+        let is_suspect = |key| ring.suspects.has(route, key, now);
         self.census_where(now, |block| block.covers(ring.about()), is_suspect)
     }
 
@@ -255,7 +255,7 @@ impl Pool {
             return false;
         };
         ring.wake(&self.known, now);
-        ring.choose(&self.known, want, now).is_some()
+        ring.find(&self.known, want, now, &mut Vec::new()).is_some()
     }
 
     /// Chooses, and takes the turn.
@@ -279,40 +279,63 @@ impl Pool {
         }
         let ring = self.rings.get_mut(id)?;
         ring.wake(&self.known, now);
-        let plan = plan.iter().filter_map(|key| self.known.key_at.get(key));
-        let planned = ring.planned(&self.known, plan.copied(), want, now);
+        let plan = plan
+            .iter()
+            .filter_map(|key| self.known.key_at.get(key).copied());
+        let mut in_turn = plan.clone().peekable();
+        let planned = match in_turn.peek() {
+            // Who plans does not know of suspects, and the next in a plan would have all of such a one's turns.
+            Some(first) if want.passes(&ring.suspects, *first, now) => {
+                let mut others: Vec<usize> = plan.skip(1).collect();
+                ring.gone_by = ring.gone_by.wrapping_add(1);
+                let begin = ring.gone_by.checked_rem(others.len()).unwrap_or(0);
+                others.rotate_left(begin);
+                ring.planned(&self.known, others, want, now)
+            }
+            _ => ring.planned(&self.known, in_turn, want, now),
+        };
         let pick = planned.or_else(|| ring.choose(&self.known, want, now))?;
         self.take(id, pick, now)
     }
 
-    /// Of those who were refused with 401 on this surface, the one who was so longest ago.
+    /// Of those who were refused this with 401, the one to ask again.
     pub(crate) fn pick_suspect(
         &mut self,
         id: RingId,
-        surface: Surface,
         want: &Want<'_>,
+        doubt: Doubt<'_>,
         now: Time,
     ) -> Option<Pick> {
-        let pick = self.suspect(id, surface, want, now)?;
+        let pick = self.suspect(id, want, doubt, now)?;
+        self.rings.get_mut(id)?.suspects.doubted(now);
         self.take(id, pick, now)
     }
 
-    /// The same, without taking its turn.
+    /// The same, without asking it.
     pub(crate) fn suspect(
         &mut self,
         id: RingId,
-        surface: Surface,
         want: &Want<'_>,
+        doubt: Doubt<'_>,
         now: Time,
     ) -> Option<Pick> {
-        let ring = self.rings.get_mut(id)?;
-        let suspects = ring.suspects.by_age(surface);
-        ring.planned(&self.known, suspects, want, now)
+        self.rings
+            .get_mut(id)?
+            .suspect(&self.known, want, doubt, now)
+    }
+
+    /// Whether a key is a suspect of this route.
+    pub(crate) fn is_suspect(&self, id: RingId, route: Route, key: usize, now: Time) -> bool {
+        self.rings
+            .get(id)
+            .is_some_and(|ring| ring.suspects.has(route, key, now))
     }
 
     /// Whose turn is next, without taking it.
     pub(crate) fn next(&mut self, id: RingId, want: &Want<'_>, now: Time) -> Option<Pick> {
-        self.rings.get_mut(id)?.choose(&self.known, want, now)
+        self.rings
+            .get_mut(id)?
+            .find(&self.known, want, now, &mut Vec::new())
     }
 
     fn take(&mut self, id: RingId, pick: Pick, now: Time) -> Option<Pick> {
@@ -374,6 +397,20 @@ impl Pool {
         let ring = self.rings.get(id)?;
         let (until, group) = ring.first_back()?;
         Some((until, self.known.latest_block(group, ring)))
+    }
+
+    /// When the first comes back who is none of these.
+    pub(crate) fn back_for(&self, id: RingId, keys: &[usize], projects: &[usize]) -> Option<Time> {
+        self.rings.get(id)?.back_for(&self.known, keys, projects)
+    }
+
+    /// Whether the same stood against its subject within the hour.
+    pub(crate) fn was_blocked(&self, change: &Change) -> bool {
+        let Change::Blocked(subject, block) = change else {
+            return false;
+        };
+        let mut known = self.known.blocks(*subject).iter();
+        known.any(|known| !known.cleared && known.block.same_subject(block))
     }
 
     /// Of those out without a known end, who is tried first, when, and what stands against it.

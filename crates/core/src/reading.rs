@@ -26,6 +26,7 @@ pub fn facts(
     Facts {
         surface: found.surface,
         kind,
+        method: found.method,
         model: found
             .model
             .clone()

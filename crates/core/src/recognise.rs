@@ -10,6 +10,7 @@ use crate::facts::{Kind, Repeat, Surface};
 use http::{HeaderMap, HeaderName, Method};
 use std::borrow::Cow;
 use std::sync::Arc;
+use xxhash_rust::xxh64::xxh64;
 
 /// What a request line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Recognised {
     pub surface: Surface,
     /// What it asks of quota, before the body was seen.
     pub kind: Kind,
+    /// Tells the methods of a surface apart: of the verb, or else of the collection.
+    pub method: u32,
     /// The model, where the path names one.
     pub model: Option<Arc<str>>,
     /// Whether the path asks for a stream (on the OpenAI surface the body does).
@@ -124,6 +127,7 @@ fn upstream(method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Re
             }
             _ => {}
         }
+        found.method = hash(if verb.is_empty() { collection } else { verb });
         describe(&mut found, verb);
         found.partial |= found.streams && headers.contains_key(FIELD_MASK);
     }
@@ -174,6 +178,8 @@ fn openai(
         query,
         repeat,
     );
+    let below = rest.strip_prefix('/').unwrap_or(rest);
+    found.method = hash(cut(below, b'/').map_or(below, |(first, _)| first));
     if method == Method::POST {
         let (kind, repeat) = match rest {
             "/chat/completions" | "/completions" => (Kind::Generate, Repeat::Freely),
@@ -237,6 +243,10 @@ fn openai_path<'a>(
     (bearer && !google && !keyed).then_some(rest)
 }
 
+fn hash(method: &str) -> u32 {
+    (xxh64(method.as_bytes(), 0) >> 32) as u32
+}
+
 /// What stands before and after the first `at`, an ASCII character.
 fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
     let found = memchr::memchr(at, text.as_bytes())?;
@@ -273,6 +283,7 @@ fn plain(
     Recognised {
         surface,
         kind,
+        method: 0,
         model: None,
         streams: false,
         array: false,

@@ -25,12 +25,12 @@ pub use plan::{Moved, Turn};
 use crate::affinity::Affinity;
 use crate::block::Reason;
 use crate::event::{Change, Event, Stamp};
-use crate::facts::{Facts, Surface};
+use crate::facts::{Facts, Route};
 use crate::google_error::Violation;
 use crate::key::{KeyId, KeySpec};
 use crate::pool::{Carrier, Census, KeyInfo, Pool, ProjectId};
 use crate::refusal::Refusal;
-use crate::ring::{Pick, RingId, Want};
+use crate::ring::{Doubt, Pick, RingId, Want, settled};
 use crate::settings::Settings;
 use crate::storm::{Storms, Why};
 use crate::suspects::Passing;
@@ -77,7 +77,7 @@ pub struct Done {
     /// What to do.
     pub next: Next,
     /// Keys that were refused with 401 what this one was served, if that is news: for a while requests of this
-    /// surface, model and kind pass them over.
+    /// surface, method, model and kind pass them over.
     pub passed_over: Vec<Arc<KeyInfo>>,
 }
 
@@ -136,18 +136,14 @@ struct Request {
     current: Option<Current>,
     /// A carrier still to be tried with the current key.
     other_carrier: Option<Current>,
-    /// What a refusal would mean for its key or project if another serves this request.
-    suspicion: Option<(Arc<KeyInfo>, Meaning, Option<Effect>)>,
+    suspicions: Vec<Suspicion>,
     /// The keys that were refused however they were shown.
     unshown: Vec<usize>,
-    /// It was refused what is held against nobody: a queue would ask the same again.
-    unheld: bool,
-    /// Those of the tried keys that only rest.
-    resting: Vec<usize>,
+    /// Those of the tried keys that only rest, and their projects.
+    resting: Vec<(usize, Option<usize>)>,
     pause: Option<Time>,
-    /// It is one of those that wait, though in no queue.
-    counted: bool,
     queued: Option<RingId>,
+    /// Its turn has come, and it is nobody's to wait for.
     released: bool,
     empties: u32,
     earlier_tried: bool,
@@ -156,6 +152,16 @@ struct Request {
     last_violation: Option<(Option<Arc<Violation>>, Reason)>,
     /// Whom to ask first, where that was planned elsewhere.
     plan: Vec<KeyId>,
+}
+
+/// A refusal that may be one project's own fault.
+#[derive(Debug)]
+struct Suspicion {
+    key: Arc<KeyInfo>,
+    /// What it means for its key or project if another serves the request.
+    effect: Option<Effect>,
+    /// Others were served lately what it was refused: of a request it says little.
+    known: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -255,12 +261,10 @@ impl Relay {
             epoch: self.pool.epoch(),
             current: None,
             other_carrier: None,
-            suspicion: None,
+            suspicions: Vec::new(),
             unshown: Vec::new(),
-            unheld: false,
             resting: Vec::new(),
             pause: None,
-            counted: false,
             queued: None,
             released: false,
             empties: 0,
@@ -331,9 +335,12 @@ impl Relay {
             return Step::Send(step);
         }
         let (model, kind) = (request.facts.model.clone(), request.facts.kind);
-        let client = request.facts.client;
+        let (client, has_answer) = (request.facts.client, request.has_answer());
         if let Some((back, why)) = self.storms.until(model.as_deref(), kind, client, now) {
             if back > patience {
+                if has_answer {
+                    return Step::Refuse(Refusal::Earlier);
+                }
                 return Step::Refuse(match why {
                     Why::Ban => Refusal::EgressBan { back },
                     Why::Capacity => Refusal::Capacity { back },
@@ -348,11 +355,8 @@ impl Relay {
     }
 
     fn choose(&mut self, id: RequestId, ring: RingId, now: Time) -> Step {
-        let limit = self.settings.attempts;
-        let queue = self
-            .pool
-            .ring_mut(ring)
-            .map_or(0, |ring| ring.waiting.len());
+        let (limit, max_wait) = (self.settings.attempts, self.settings.max_wait);
+        let is_first = self.is_first(id, ring, now);
         let affinity = self.settings.affinity;
         let Some(request) = self
             .requests
@@ -362,9 +366,8 @@ impl Relay {
             return Step::Refuse(Refusal::Stopping);
         };
         let exhausted = limit.is_some_and(|limit| request.attempts >= limit);
-        // Those who came earlier go first.
-        let may_go = queue == 0 || request.released;
-        if may_go && !exhausted {
+        let patience = request.patience(max_wait);
+        if !exhausted && (is_first || now >= patience) {
             let earlier = request.facts.conversation.and_then(|turns| turns.earlier);
             let insist = request.insist.take();
             let passing = insist.is_none().then(|| request.passing());
@@ -383,25 +386,29 @@ impl Relay {
                 passing,
             };
             let mut pick = self.pool.pick_planned(ring, &request.plan, &want, now);
-            if pick.is_none() && request.unshown.len() < AGREE {
+            if pick.is_none() {
                 want.passing = None;
-                let surface = request.facts.surface;
-                pick = self.pool.pick_suspect(ring, surface, &want, now);
+                let doubt = request.doubt(patience);
+                pick = self.pool.pick_suspect(ring, &want, doubt, now);
             }
             if let Some(pick) = pick
                 && let Some(info) = self.pool.info(pick)
             {
                 let key = Arc::clone(info);
-                let carrier = self.pool.carrier(key.id, request.facts.surface);
+                let route = request.facts.route();
+                let carrier = self.pool.carrier(key.id, route.surface);
+                // It was refused both ways lately, and was served this way before.
+                let once = self.pool.is_suspect(ring, route, pick.key, now)
+                    && !self.pool.is_news(key.id, route.surface, carrier);
                 let current = Current {
                     key,
                     ring,
                     pick,
                     carrier,
-                    carriers_tried: 1,
+                    carriers_tried: if once { 2 } else { 1 },
                 };
                 request.attempts += 1;
-                request.released = false;
+                request.released = true;
                 let step = attempt(&current, request.attempts);
                 request.current = Some(current);
                 return Step::Send(step);
@@ -526,15 +533,46 @@ impl Request {
         }
     }
 
+    /// Whether a refusal that it had may be its answer.
+    fn has_answer(&self) -> bool {
+        self.suspicions.iter().any(|it| !it.known)
+    }
+
+    /// What it asks of a choice, wherever its conversation was.
+    fn want(&self) -> Want<'_> {
+        Want {
+            tried_keys: &self.tried_keys,
+            tried_projects: &self.tried_projects,
+            replayable: self.facts.replayable,
+            prefer: None,
+            passing: Some(self.passing()),
+        }
+    }
+
+    /// What it asks of suspects, whom it passes over otherwise.
+    fn doubt(&self, patience: Time) -> Doubt<'_> {
+        Doubt {
+            route: self.facts.route(),
+            asked: self.unshown.len(),
+            resting: &self.resting,
+            patience,
+        }
+    }
+
+    /// The keys and projects that it need not ask again once those that rest are back.
+    fn settled(&self) -> (Vec<usize>, Vec<usize>) {
+        settled(&self.want(), &self.resting)
+    }
+
     /// Whom it passes over.
-    fn passing(&self) -> (Passing, Surface) {
+    fn passing(&self) -> (Passing, Route) {
         // What can be sent once goes where nobody doubts.
         let who = if self.unshown.is_empty() && self.facts.replayable {
             Passing::Alone
         } else {
             Passing::All
         };
-        (who, self.facts.surface)
+        (who, self.facts.route())
     }
 
     /// Whether the client's time is too short because the relay has used some of it up, or because it
@@ -557,9 +595,6 @@ fn attempt(current: &Current, number: u32) -> Attempt {
         number,
     }
 }
-
-/// Keys that must agree that nobody is served this, where all others were refused it lately.
-const AGREE: usize = 2;
 
 /// Google refuses an `X-Server-Timeout` below ten seconds.
 const SHORTEST_DEADLINE: Duration = Duration::from_secs(10);

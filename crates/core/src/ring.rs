@@ -7,7 +7,7 @@
 //! with nobody in it, makes place.
 
 use crate::block::{About, Block};
-use crate::facts::{Kind, Surface};
+use crate::facts::{Kind, Route};
 use crate::map::Map;
 use crate::pool::Known;
 use crate::relay::RequestId;
@@ -36,26 +36,27 @@ pub(crate) struct Want<'a> {
     pub(crate) replayable: bool,
     /// The project that served the conversation's earlier turns.
     pub(crate) prefer: Option<usize>,
-    /// Which of those who were refused with 401 on a surface lately to pass over.
-    pub(crate) passing: Option<(Passing, Surface)>,
+    /// Which of those who were refused this with 401 lately to pass over.
+    pub(crate) passing: Option<(Passing, Route)>,
 }
 
 impl Want<'_> {
-    /// What a request asks that has found nobody out.
-    pub(crate) const fn anybody(replayable: bool) -> Self {
-        Self {
-            tried_keys: &[],
-            tried_projects: &[],
-            replayable,
-            prefer: None,
-            passing: None,
-        }
-    }
-
-    fn passes(&self, suspects: &Suspects, key: usize, now: Time) -> bool {
+    pub(crate) fn passes(&self, suspects: &Suspects, key: usize, now: Time) -> bool {
         self.passing
-            .is_some_and(|(who, surface)| suspects.passes(who, surface, key, now))
+            .is_some_and(|(who, route)| suspects.passes(who, route, key, now))
     }
+}
+
+/// What a request that has nobody else asks of suspects.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doubt<'a> {
+    pub(crate) route: Route,
+    /// How many have refused it with 401.
+    pub(crate) asked: usize,
+    /// Those of the tried keys that only rest, and their projects.
+    pub(crate) resting: &'a [(usize, Option<usize>)],
+    /// Until when it may wait.
+    pub(crate) patience: Time,
 }
 
 /// What was chosen.
@@ -82,6 +83,10 @@ pub(crate) struct Ring {
     pub(crate) next_release: Time,
     /// Refused with 401 lately.
     pub(crate) suspects: Suspects,
+    /// When anybody was served last.
+    pub(crate) served: Option<Time>,
+    /// Counts the turns of suspects in plans.
+    pub(crate) gone_by: usize,
     used: u64,
 }
 
@@ -133,6 +138,8 @@ impl Ring {
             waiting: BTreeSet::new(),
             next_release: Time::ZERO,
             suspects: Suspects::default(),
+            served: None,
+            gone_by: 0,
             used: 0,
         };
         ring.refresh_all(known, now);
@@ -145,6 +152,24 @@ impl Ring {
 
     pub(crate) fn first_back(&self) -> Option<(Time, u32)> {
         self.groups.first_back()
+    }
+
+    /// When the first comes back that has a key which is none of these, of a project that is none of these.
+    pub(crate) fn back_for(
+        &self,
+        known: &Known,
+        keys: &[usize],
+        projects: &[usize],
+    ) -> Option<Time> {
+        let is_new = |group: u32| {
+            known.groups.get(group as usize).is_some_and(|group| {
+                !projects.contains(&group.project)
+                    && group.keys.iter().any(|key| !keys.contains(key))
+            })
+        };
+        self.groups
+            .asleep()
+            .find_map(|(until, group)| is_new(group).then_some(until))
     }
 
     pub(crate) fn first_trial(&self) -> Option<(Time, u32)> {
@@ -169,44 +194,91 @@ impl Ring {
         }
     }
 
+    /// Whom to ask. The turns of suspects that are passed over go by, or one would have all of them at once when it
+    /// is none any more.
     pub(crate) fn choose(&mut self, known: &Known, want: &Want<'_>, now: Time) -> Option<Pick> {
-        if let Some(project) = want.prefer
-            && let Some(pick) = self.preferred(known, project, want, now)
-        {
-            return Some(pick);
-        }
-        // Groups found to have nothing for this request are few, unless there are suspects.
         let mut passed = Vec::new();
-        let mut pick = None;
-        for at in 0..USUAL {
-            let Some(group) = self.groups.awake().nth(at) else {
-                break;
-            };
-            pick = self.in_group(known, group, want, now);
-            if pick.is_some() {
-                break;
-            }
-            passed.push(group);
-        }
-        if pick.is_none() && passed.len() == USUAL {
-            let others: Vec<u32> = self.groups.awake().skip(USUAL).collect();
-            for group in others {
-                pick = self.in_group(known, group, want, now);
-                if pick.is_some() {
-                    break;
-                }
-                passed.push(group);
-            }
-        }
-        pick?;
-        // A suspect's turn goes by, or it would have all of them at once when it is none any more.
+        let pick = self.find(known, want, now, &mut passed)?;
         for group in passed {
             if self.is_passed(known, group, want, now) {
                 self.groups.take(group);
                 self.groups.give_back(group);
             }
         }
-        pick
+        self.keys_go_by(known, pick, want, now);
+        Some(pick)
+    }
+
+    /// The same, and no turn goes by. Groups before the one found that have nothing for this request are `passed`.
+    pub(crate) fn find(
+        &mut self,
+        known: &Known,
+        want: &Want<'_>,
+        now: Time,
+        passed: &mut Vec<u32>,
+    ) -> Option<Pick> {
+        if let Some(project) = want.prefer
+            && let Some(pick) = self.preferred(known, project, want, now)
+        {
+            return Some(pick);
+        }
+        // They are few, unless there are suspects.
+        for at in 0..USUAL {
+            let group = self.groups.awake().nth(at)?;
+            if let Some(pick) = self.in_group(known, group, want, now) {
+                return Some(pick);
+            }
+            passed.push(group);
+        }
+        let others: Vec<u32> = self.groups.awake().skip(USUAL).collect();
+        for group in others {
+            if let Some(pick) = self.in_group(known, group, want, now) {
+                return Some(pick);
+            }
+            passed.push(group);
+        }
+        None
+    }
+
+    /// A suspect to ask. One that was refused what another was served is asked only where nobody comes back in time.
+    pub(crate) fn suspect(
+        &mut self,
+        known: &Known,
+        want: &Want<'_>,
+        doubt: Doubt<'_>,
+        now: Time,
+    ) -> Option<Pick> {
+        if self.suspects.is_empty() || !self.suspects.may_doubt(doubt.asked, now) {
+            return None;
+        }
+        let (keys, projects) = settled(want, doubt.resting);
+        let back = self.back_for(known, &keys, &projects);
+        let all = now >= doubt.patience || back.is_none_or(|back| back > doubt.patience);
+        let suspects = self.suspects.by_age(doubt.route, all);
+        self.planned(known, suspects, want, now)
+    }
+
+    /// The turns of a group's keys that were passed over before this one.
+    fn keys_go_by(&mut self, known: &Known, pick: Pick, want: &Want<'_>, now: Time) {
+        let (Some(rotation), Some(group), false) = (
+            self.keys.get_mut(&pick.group),
+            known.groups.get(pick.group as usize),
+            self.suspects.is_empty(),
+        ) else {
+            return;
+        };
+        let before: Vec<u32> = rotation
+            .awake()
+            .take_while(|slot| *slot != pick.slot)
+            .filter(|slot| {
+                let key = group.keys.get(*slot as usize);
+                key.is_some_and(|key| want.passes(&self.suspects, *key, now))
+            })
+            .collect();
+        for slot in before {
+            rotation.take(slot);
+            rotation.give_back(slot);
+        }
     }
 
     /// Whether a group is passed over for its keys' sake.
@@ -403,6 +475,20 @@ impl Ring {
         }
         self.refresh_group(known, group, now);
     }
+}
+
+/// The keys and projects that a request need not ask again once those that rest are back.
+pub(crate) fn settled(
+    want: &Want<'_>,
+    resting: &[(usize, Option<usize>)],
+) -> (Vec<usize>, Vec<usize>) {
+    let rests = |key: &usize| resting.iter().any(|(resting, _)| resting == key);
+    let back = |project: &usize| resting.iter().any(|(_, it)| *it == Some(*project));
+    let (keys, projects) = (want.tried_keys.iter(), want.tried_projects.iter());
+    (
+        keys.copied().filter(|key| !rests(key)).collect(),
+        projects.copied().filter(|project| !back(project)).collect(),
+    )
 }
 
 /// A rotation over a group's keys, all of them still to be settled.

@@ -142,6 +142,11 @@ impl Rotation {
         self.asleep.first().copied()
     }
 
+    /// Those that return at a known time, the first of them first.
+    pub(crate) fn asleep(&self) -> impl Iterator<Item = (Time, u32)> + '_ {
+        self.asleep.iter().copied()
+    }
+
     /// The first to be tried of those that are out without a known end.
     pub(crate) fn first_trial(&self) -> Option<(Time, u32)> {
         self.open.first().copied()

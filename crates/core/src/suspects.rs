@@ -1,9 +1,9 @@
-//! Keys that were refused with 401 lately, on which surface.
+//! Keys that were refused with 401 lately, on which route.
 //!
-//! Whether that was the key's fault nobody says: a surface, a model or a method may take one type of key, or none.
+//! Whether that was the key's fault nobody says: a route, a model or a method may take one type of key, or none.
 //! So such a key is not out. It is passed over while others are there, and one that is served is no suspect.
 
-use crate::facts::Surface;
+use crate::facts::Route;
 use crate::map::Map;
 use crate::time::Time;
 use std::time::Duration;
@@ -11,9 +11,11 @@ use std::time::Duration;
 /// The suspects among the keys of one ring.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
-    keys: Map<(Surface, usize), Suspect>,
+    keys: Map<(Route, usize), Suspect>,
     /// Counts refusals.
     count: u64,
+    /// Until when suspects would have been asked, had each one who was taken its share of the time.
+    doubted: Time,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +36,9 @@ pub(crate) enum Passing {
 }
 
 impl Suspects {
-    pub(crate) fn add(&mut self, surface: Surface, key: usize, now: Time) {
+    pub(crate) fn add(&mut self, route: Route, key: usize, now: Time) {
         self.count += 1;
-        let before = self.keys.get(&(surface, key));
+        let before = self.keys.get(&(route, key));
         let alone =
             before.is_some_and(|before| before.alone && now.since(before.since) < SUSPECTED);
         let suspect = Suspect {
@@ -44,60 +46,100 @@ impl Suspects {
             count: self.count,
             alone,
         };
-        self.keys.insert((surface, key), suspect);
+        if self.keys.len() >= MOST {
+            // Clients choose what methods are called.
+            self.keys.clear();
+        }
+        self.keys.insert((route, key), suspect);
     }
 
     /// This key was served what these were refused. If it was a suspect itself, then nobody is one any more for what
     /// all were refused. Gives those of whom that was not known.
-    pub(crate) fn served(&mut self, surface: Surface, key: usize, refused: &[usize]) -> Vec<usize> {
+    pub(crate) fn served(&mut self, route: Route, key: usize, refused: &[usize]) -> Vec<usize> {
         let mut news = Vec::new();
         if self.keys.is_empty() {
             return news;
         }
-        if self.keys.remove(&(surface, key)).is_some() {
-            self.keys
-                .retain(|(on, _), suspect| *on != surface || suspect.alone);
-        }
         for key in refused {
-            if let Some(suspect) = self.keys.get_mut(&(surface, *key))
+            if let Some(suspect) = self.keys.get_mut(&(route, *key))
                 && !std::mem::replace(&mut suspect.alone, true)
             {
                 news.push(*key);
             }
         }
+        if self.keys.remove(&(route, key)).is_some() {
+            self.keys
+                .retain(|(on, _), suspect| *on != route || suspect.alone);
+        }
         news
     }
 
-    pub(crate) fn has(&self, surface: Surface, key: usize, now: Time) -> bool {
-        self.passes(Passing::All, surface, key, now)
+    pub(crate) fn has(&self, route: Route, key: usize, now: Time) -> bool {
+        self.passes(Passing::All, route, key, now)
     }
 
-    pub(crate) fn passes(&self, who: Passing, surface: Surface, key: usize, now: Time) -> bool {
+    pub(crate) fn passes(&self, who: Passing, route: Route, key: usize, now: Time) -> bool {
         !self.keys.is_empty()
-            && self.keys.get(&(surface, key)).is_some_and(|suspect| {
+            && self.keys.get(&(route, key)).is_some_and(|suspect| {
                 now.since(suspect.since) < SUSPECTED && (suspect.alone || who == Passing::All)
             })
     }
 
-    /// All of a surface, whoever was refused longest ago first.
-    pub(crate) fn by_age(&self, surface: Surface) -> Vec<usize> {
-        let mut all: Vec<(u64, usize)> = self
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Whether a request that so many have refused may ask suspects: two at any time, and more while few do.
+    pub(crate) fn may_doubt(&self, asked: usize, now: Time) -> bool {
+        asked < AGREE || self.doubted <= now + BURST
+    }
+
+    /// A suspect is asked.
+    pub(crate) fn doubted(&mut self, now: Time) {
+        self.doubted = self.doubted.max(now) + SHARE;
+    }
+
+    /// Those of a route, whoever was refused longest ago first; if `all`, then those who were refused what another
+    /// was served.
+    pub(crate) fn by_age(&self, route: Route, all: bool) -> Vec<usize> {
+        let mut all: Vec<(bool, u64, usize)> = self
             .keys
             .iter()
-            .filter(|((on, _), _)| *on == surface)
-            .map(|((_, key), suspect)| (suspect.count, *key))
+            .filter(|((on, _), suspect)| *on == route && (all || !suspect.alone))
+            .map(|((_, key), suspect)| (suspect.alone, suspect.count, *key))
             .collect();
         all.sort_unstable();
-        all.into_iter().map(|(_, key)| key).collect()
+        all.into_iter().map(|(.., key)| key).collect()
     }
 }
+
+/// Keys that must agree that nobody is served this, where all others were refused it lately.
+const AGREE: usize = 2;
+
+/// A hundred suspects a second are asked beyond that, and four seconds' worth of them at once: clients that ask
+/// without end what nobody is served must not have the whole pool asked each time.
+const SHARE: Duration = Duration::from_millis(10);
+const BURST: Duration = Duration::from_secs(4);
 
 /// So long one that is no longer refused may be passed over; and so often one that still is costs two attempts.
 const SUSPECTED: Duration = Duration::from_secs(15 * 60);
 
+/// More than anybody's pool comes to.
+const MOST: usize = 65_536;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Surface;
+
+    const GENERATE: Route = Route {
+        surface: Surface::Gemini,
+        method: 1,
+    };
+    const ANSWER: Route = Route {
+        surface: Surface::Gemini,
+        method: 2,
+    };
 
     #[test]
     fn whoever_was_refused_longest_ago_is_asked_first() {
@@ -105,34 +147,57 @@ mod tests {
         let now = Time::from_millis(1);
         let keys = [5, 3, 9, 1, 7, 2, 8, 4, 6, 0];
         for key in keys {
-            suspects.add(Surface::Gemini, key, now);
+            suspects.add(GENERATE, key, now);
         }
-        suspects.add(Surface::OpenAi, 11, now);
-        assert_eq!(suspects.by_age(Surface::Gemini), keys);
-        suspects.add(Surface::Gemini, 5, now);
-        assert_eq!(suspects.by_age(Surface::Gemini)[..2], [3, 9]);
-        assert_eq!(suspects.by_age(Surface::Gemini).last(), Some(&5));
+        suspects.add(ANSWER, 11, now);
+        assert_eq!(suspects.by_age(GENERATE, true), keys);
+        suspects.add(GENERATE, 5, now);
+        assert_eq!(suspects.by_age(GENERATE, true)[..2], [3, 9]);
+        assert_eq!(suspects.by_age(GENERATE, true).last(), Some(&5));
     }
 
     #[test]
     fn who_was_refused_what_another_was_served_is_known_until_it_is_served() {
         let (mut suspects, now) = (Suspects::default(), Time::from_millis(1));
-        let passed = |suspects: &Suspects, who| {
-            [0, 1].map(|key| suspects.passes(who, Surface::Gemini, key, now))
-        };
-        suspects.add(Surface::Gemini, 0, now);
+        let passed =
+            |suspects: &Suspects, who| [0, 1].map(|key| suspects.passes(who, GENERATE, key, now));
+        suspects.add(GENERATE, 0, now);
         assert_eq!(passed(&suspects, Passing::All), [true, false]);
         assert_eq!(passed(&suspects, Passing::Alone), [false, false]);
-        assert_eq!(suspects.served(Surface::Gemini, 2, &[0]), [0]);
+        assert_eq!(suspects.served(GENERATE, 2, &[0]), [0]);
         assert_eq!(passed(&suspects, Passing::Alone), [true, false]);
         // Again, and still.
-        suspects.add(Surface::Gemini, 0, now);
-        assert!(suspects.served(Surface::Gemini, 2, &[0]).is_empty());
-        suspects.add(Surface::Gemini, 1, now);
+        suspects.add(GENERATE, 0, now);
+        assert!(suspects.served(GENERATE, 2, &[0]).is_empty());
+        suspects.add(GENERATE, 1, now);
         assert_eq!(passed(&suspects, Passing::Alone), [true, false]);
-        suspects.served(Surface::Gemini, 1, &[]);
+        suspects.served(GENERATE, 1, &[]);
         assert_eq!(passed(&suspects, Passing::All), [true, false]);
-        suspects.served(Surface::Gemini, 0, &[]);
+        suspects.served(GENERATE, 0, &[]);
         assert_eq!(passed(&suspects, Passing::All), [false, false]);
+    }
+    #[test]
+    fn what_a_suspect_is_served_proves_who_was_refused_it() {
+        let (mut suspects, now) = (Suspects::default(), Time::from_millis(1));
+        for key in [0, 1, 2] {
+            suspects.add(GENERATE, key, now);
+        }
+        assert_eq!(suspects.served(GENERATE, 1, &[0]), [0]);
+        assert!(suspects.passes(Passing::Alone, GENERATE, 0, now));
+        assert!(!suspects.has(GENERATE, 2, now));
+        assert!(!suspects.has(ANSWER, 0, now), "another method");
+    }
+
+    #[test]
+    fn only_so_many_are_asked_again_at_a_time() {
+        let (mut suspects, now) = (Suspects::default(), Time::from_millis(60_000));
+        let mut asked = 0;
+        while suspects.may_doubt(AGREE, now) {
+            suspects.doubted(now);
+            asked += 1;
+        }
+        assert_eq!(asked, 401);
+        assert!(suspects.may_doubt(AGREE - 1, now), "two at any time");
+        assert!(suspects.may_doubt(AGREE, now + SHARE));
     }
 }

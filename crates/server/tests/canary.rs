@@ -381,6 +381,7 @@ fn a_panic_with_all_of_the_policy_in_it_shows_no_secret() {
     let facts = Facts {
         surface: Surface::Gemini,
         kind: Kind::Generate,
+        method: 0,
         model: Some("gemini-2.5-flash".into()),
         streams: false,
         repeat: Repeat::Freely,

@@ -97,6 +97,7 @@ impl Chooser {
         let facts = |model| Facts {
             surface: Surface::Gemini,
             kind: Kind::Generate,
+            method: 0,
             model: Some(Arc::from(format!("gemini-made-up-{model}"))),
             streams: false,
             repeat: Repeat::Freely,

@@ -237,6 +237,7 @@ mod tests {
         Facts {
             surface: Surface::Gemini,
             kind: Kind::Generate,
+            method: 0,
             model: Some("flash".into()),
             streams: false,
             repeat: Repeat::Freely,

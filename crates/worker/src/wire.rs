@@ -91,6 +91,7 @@ pub fn read_ask(text: &str) -> Option<(Facts, Cursor, Report)> {
     let facts = Facts {
         surface: Surface::Gemini,
         kind,
+        method: 0,
         model: model.map(Arc::from),
         streams: false,
         repeat: Repeat::WhenRefused,
@@ -428,6 +429,7 @@ mod tests {
         let facts = Facts {
             surface: Surface::Gemini,
             kind: Kind::Grounded,
+            method: 0,
             model: Some("a model\nof two lines".into()),
             streams: false,
             repeat: Repeat::WhenRefused,

@@ -2,7 +2,7 @@
 
 use super::{Relay, RequestId};
 use crate::block::{Block, Reason};
-use crate::facts::Surface;
+use crate::facts::Route;
 use crate::google_error::Violation;
 use crate::refusal::Refusal;
 use crate::ring::{RingId, Want};
@@ -20,8 +20,8 @@ impl Relay {
             return Refusal::Stopping;
         };
         let (attempts, model) = (request.attempts, request.facts.model.clone());
-        let surface = request.facts.surface;
-        if request.suspicion.is_some() {
+        let route = request.facts.route();
+        if request.has_answer() {
             // Of whom was asked after it none had a say.
             return Refusal::Earlier;
         }
@@ -46,15 +46,23 @@ impl Relay {
                 back,
             },
             Some((back, _)) => Refusal::AllDead {
-                counts: self.counts(ring, surface, now),
+                counts: self.counts(ring, route, now),
                 back: Some(back),
             },
             None => {
-                if self.pool.census_of(ring, surface, now).usable > 0 {
+                if self.pool.census_of(ring, route, now).usable > 0 {
+                    if self
+                        .pool
+                        .ring_mut(ring)
+                        .is_some_and(|ring| ring.anyone_awake())
+                    {
+                        // Somebody is asked meanwhile, or was found out by this request alone.
+                        return quota_refusal(None, model, now + Duration::from_secs(1));
+                    }
                     Refusal::NotAllowed { model }
                 } else {
                     Refusal::AllDead {
-                        counts: self.counts(ring, surface, now),
+                        counts: self.counts(ring, route, now),
                         back: None,
                     }
                 }
@@ -75,11 +83,8 @@ impl Relay {
             return false;
         };
         let want = Want {
-            tried_keys: &request.tried_keys,
-            tried_projects: &request.tried_projects,
             replayable: true,
-            prefer: None,
-            passing: Some(request.passing()),
+            ..request.want()
         };
         self.pool.has_candidate(ring, &want, now)
     }
@@ -113,8 +118,8 @@ impl Relay {
         name.map(|name| self.pool.said_model(name).into_owned())
     }
 
-    pub(super) fn counts(&self, ring: RingId, surface: Surface, now: Time) -> String {
-        let census = self.pool.census_of(ring, surface, now);
+    pub(super) fn counts(&self, ring: RingId, route: Route, now: Time) -> String {
+        let census = self.pool.census_of(ring, route, now);
         let mut parts: Vec<String> = census
             .out
             .iter()

@@ -1,11 +1,11 @@
 //! What an attempt's outcome comes to: retry, deliver or refuse, and what is held against whom.
 
-use super::{AGREE, Current, Done, Next, Relay, RequestId};
+use super::{Current, Done, Next, Relay, RequestId, Suspicion};
 use crate::event::Change;
 use crate::facts::{Facts, Repeat};
 use crate::pool::{Carrier, KeyInfo};
 use crate::refusal::Refusal;
-use crate::ring::{RingId, Want};
+use crate::ring::RingId;
 use crate::time::Time;
 use crate::verdict::{Effect, Meaning, Outcome, judge};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Relay {
         let meaning = verdict.meaning;
         if meaning != Meaning::Served {
             self.release(id);
-            self.note_tried(id, &current, meaning);
+            self.note_tried(id, &current, meaning, verdict.effect.is_some());
         }
         let mut passed_over = Vec::new();
         let next = match meaning {
@@ -52,13 +52,8 @@ impl Relay {
                         .then(|| (effect.violation.clone().map(Arc::new), effect.reason));
                 }
                 if verdict.effect.is_none()
-                    && let Some(request) = self.get_mut(id)
-                {
-                    request.unheld = true;
-                }
-                if verdict.effect.is_none()
                     && !self.another(id, now)
-                    && !self.rest_comes(id, current.ring, now)
+                    && !self.may_wait(id, current.ring, now)
                 {
                     Next::Deliver(None)
                 } else if can_repeat {
@@ -85,14 +80,10 @@ impl Relay {
                 )
             }
             Meaning::Carrier => self.carrier(id, &facts, current.clone(), can_repeat, now),
-            Meaning::ModelMissing | Meaning::Denied => self.elsewhere_once(
-                id,
-                &current,
-                meaning,
-                verdict.effect.clone(),
-                can_repeat,
-                now,
-            ),
+            Meaning::ModelMissing | Meaning::Denied => {
+                let effect = verdict.effect.clone();
+                self.elsewhere_once(id, &current, meaning, effect, can_repeat, now)
+            }
             Meaning::EgressBan => {
                 let back = self.storms.ban(now);
                 match self.shared(id, can_repeat, BAN_TRIES, Duration::ZERO, "egress-ban", now) {
@@ -127,6 +118,24 @@ impl Relay {
             self.pool.retry_trial(&current.key, current.ring, now);
         }
         debug_assert!(number > 0, "an outcome without an attempt");
+        let nobodys = matches!(
+            meaning,
+            Meaning::Server
+                | Meaning::Network
+                | Meaning::Capacity
+                | Meaning::EgressBan
+                | Meaning::Silent
+                | Meaning::Empty
+        );
+        let next = match next {
+            // What Google said before it was in trouble.
+            Next::Deliver(_) | Next::Refuse(_)
+                if nobodys && self.get_mut(id).is_some_and(|it| it.has_answer()) =>
+            {
+                Next::Refuse(Refusal::Earlier)
+            }
+            next => next,
+        };
         Done {
             meaning,
             next,
@@ -150,7 +159,8 @@ impl Relay {
         }
         self.storms
             .served(facts.model.as_deref(), facts.kind, facts.client);
-        let (key, surface, carrier) = (current.key.id, facts.surface, current.carrier);
+        let (key, route, carrier) = (current.key.id, facts.route(), current.carrier);
+        let surface = route.surface;
         if self.pool.is_news(key, surface, carrier) {
             self.emit(Change::CarrierLearned(key, surface, carrier), now);
         }
@@ -166,21 +176,28 @@ impl Relay {
         let alone = self
             .pool
             .ring_mut(current.ring)
-            .map(|ring| ring.suspects.served(surface, current.pick.key, &refused))
+            .map(|ring| {
+                ring.served = Some(now);
+                ring.suspects.served(route, current.pick.key, &refused)
+            })
             .unwrap_or_default();
         let passed_over = alone
             .into_iter()
             .filter_map(|key| self.pool.info_at(key).cloned())
             .collect();
         self.served = Some(now);
-        // Another was refused what this one got: it was its own fault.
-        if let Some((key, _, Some(effect))) = self
+        // Others were refused what this one got: it was their own fault.
+        let suspicions = self
             .get_mut(id)
-            .and_then(|request| request.suspicion.take())
-            && key.project_id != current.key.project_id
-        {
-            let change = self.pool.change(&effect, &key, false, now);
-            self.emit(change, now);
+            .map(|request| std::mem::take(&mut request.suspicions))
+            .unwrap_or_default();
+        for Suspicion { key, effect, .. } in suspicions {
+            if key.project_id != current.key.project_id
+                && let Some(effect) = effect
+            {
+                let change = self.pool.change(&effect, &key, false, now);
+                self.emit(change, now);
+            }
         }
         passed_over
     }
@@ -200,7 +217,7 @@ impl Relay {
         if !can_repeat {
             // Whoever comes after it, and can be sent once, goes elsewhere.
             if let Some(ring) = self.pool.ring_mut(current.ring) {
-                ring.suspects.add(facts.surface, current.pick.key, now);
+                ring.suspects.add(facts.route(), current.pick.key, now);
             }
             return Next::Deliver(Some("body-not-repeatable"));
         }
@@ -231,10 +248,9 @@ impl Relay {
             self.pool.retry_trial(&current.key, current.ring, now);
         }
         if let Some(ring) = self.pool.ring_mut(current.ring) {
-            ring.suspects.add(facts.surface, current.pick.key, now);
+            ring.suspects.add(facts.route(), current.pick.key, now);
         }
         if let Some(request) = self.get_mut(id) {
-            request.unheld = true;
             request.unshown.push(current.pick.key);
         }
         if !can_repeat {
@@ -242,13 +258,11 @@ impl Relay {
         }
         if self.another(id, now)
             || self.untried(id, current.ring, now)
-            || self.rest_comes(id, current.ring, now)
+            || self.may_wait(id, current.ring, now)
         {
             return Next::Retry;
         }
-        let in_hand = self
-            .get_mut(id)
-            .is_some_and(|request| request.suspicion.is_some());
+        let in_hand = self.get_mut(id).is_some_and(|request| request.has_answer());
         if in_hand || self.pool.first_back(current.ring).is_some() {
             return Next::Refuse(self.dry(id, current.ring, now));
         }
@@ -256,45 +270,12 @@ impl Relay {
             return Next::Deliver(None);
         }
         Next::Refuse(Refusal::AllDead {
-            counts: self.counts(current.ring, facts.surface, now),
+            counts: self.counts(current.ring, facts.route(), now),
             back: None,
         })
     }
 
-    /// Whether somebody who rests comes back in time for this request, which waits for it with what it found out: in
-    /// no queue, since those behind it may be served by whom it cannot use.
-    pub(super) fn rest_comes(&mut self, id: RequestId, ring: RingId, now: Time) -> bool {
-        let max_wait = self.settings.max_wait;
-        let back = self.pool.first_back(ring).map(|(back, _)| back);
-        let limit = self.settings.attempts;
-        let crowded = self.waiting >= self.settings.max_waiting;
-        let Some(request) = self
-            .requests
-            .get_mut(id.at as usize)
-            .and_then(|slot| slot.request.as_mut())
-        else {
-            return false;
-        };
-        let may = !crowded && limit.is_none_or(|limit| request.attempts < limit);
-        let Some(back) =
-            back.filter(|back| may && *back > now && *back <= request.patience(max_wait))
-        else {
-            return false;
-        };
-        request.pause = Some(back);
-        request.released = true;
-        // Of those that were asked, who only rests is asked again.
-        let resting = std::mem::take(&mut request.resting);
-        request.tried_keys.retain(|key| !resting.contains(key));
-        let suspected = request.suspicion.as_ref().map(|(key, ..)| key.project_id);
-        let suspected = suspected.and_then(|project| self.pool.project_index(project));
-        request
-            .tried_projects
-            .retain(|project| Some(*project) == suspected);
-        true
-    }
-
-    /// What may be one project's own fault: one other is asked.
+    /// What may be one project's own fault: one other is asked; and of a model that somebody was served lately, all.
     fn elsewhere_once(
         &mut self,
         id: RequestId,
@@ -304,23 +285,40 @@ impl Relay {
         can_repeat: bool,
         now: Time,
     ) -> Next {
+        let known = effect.as_ref().is_some_and(|effect| {
+            let change = self.pool.change(effect, &current.key, false, now);
+            self.pool.was_blocked(&change)
+        });
+        let served = self
+            .pool
+            .ring_mut(current.ring)
+            .and_then(|ring| ring.served);
         let Some(request) = self.get_mut(id) else {
             return Next::Deliver(None);
         };
         let project = current.key.project_id;
-        let first = request.suspicion.as_ref().map(|(key, ..)| key.project_id);
-        if first.is_some_and(|first| first != project) {
+        let others = |it: &Suspicion| !it.known && it.key.project_id != project;
+        let served = meaning == Meaning::ModelMissing
+            && served.is_some_and(|at| now.since(at) < LATELY)
+            && request.suspicions.len() < MOST_REFUSED;
+        if !known && !served && request.suspicions.iter().any(others) {
             // Two agree: they are believed, and nothing is held against either.
-            request.suspicion = None;
+            request.suspicions.clear();
             return Next::Deliver(None);
         }
         if !can_repeat {
             return Next::Deliver(Some("body-not-repeatable"));
         }
-        request.unheld = true;
-        request.suspicion = Some((Arc::clone(&current.key), meaning, effect));
-        if self.another(id, now) || self.rest_comes(id, current.ring, now) {
+        request.suspicions.push(Suspicion {
+            key: Arc::clone(&current.key),
+            effect,
+            known,
+        });
+        if self.another(id, now) || self.may_wait(id, current.ring, now) {
             Next::Retry
+        } else if known && self.pool.first_back(current.ring).is_some() {
+            // Whoever would serve it rests.
+            Next::Refuse(self.dry(id, current.ring, now))
         } else {
             Next::Deliver(None)
         }
@@ -380,11 +378,21 @@ impl Relay {
         {
             return Next::Deliver(Some(why));
         }
-        // After a pause the same project may be asked again; with only one there is no other.
-        if let Some(request) = self.get_mut(id) {
-            request.tried_keys.clear();
-            request.tried_projects.clear();
-        }
+        // After a pause the same project may be asked again, with only one there is no other; but nobody that gave
+        // an answer of its own.
+        let Some(request) = self
+            .requests
+            .get_mut(id.at as usize)
+            .and_then(|slot| slot.request.as_mut())
+        else {
+            return Next::Deliver(None);
+        };
+        let gave = request.suspicions.iter().map(|it| it.key.project_id);
+        request.tried_projects = gave
+            .filter_map(|project| self.pool.project_index(project))
+            .collect();
+        request.tried_keys.clone_from(&request.unshown);
+        request.resting.clear();
         Next::Retry
     }
 
@@ -433,7 +441,7 @@ impl Relay {
         Next::Deliver(Some("empty-answer"))
     }
 
-    fn note_tried(&mut self, id: RequestId, current: &Current, meaning: Meaning) {
+    fn note_tried(&mut self, id: RequestId, current: &Current, meaning: Meaning, held: bool) {
         let epoch = self.pool.epoch();
         let project = self.pool.project_index(current.key.project_id);
         let Some(request) = self.get_mut(id) else {
@@ -442,8 +450,8 @@ impl Relay {
         if request.epoch != epoch {
             return;
         }
-        if matches!(meaning, Meaning::Quota | Meaning::Capacity) {
-            request.resting.push(current.pick.key);
+        if held && matches!(meaning, Meaning::Quota | Meaning::Capacity) {
+            request.resting.push((current.pick.key, project));
         }
         request.tried_keys.push(current.pick.key);
         if matches!(
@@ -483,7 +491,26 @@ impl Relay {
 
     /// Whether anybody else could be asked right now.
     pub(super) fn another(&mut self, id: RequestId, now: Time) -> bool {
+        let Some(request) = self.get_mut(id) else {
+            return false;
+        };
+        let (model, kind) = (request.facts.model.clone(), request.facts.kind);
+        let ring = self.pool.ring(model.as_ref(), kind, now);
+        self.someone_for(id, ring, now)
+    }
+
+    /// Whether it may wait for somebody.
+    fn may_wait(&mut self, id: RequestId, ring: RingId, now: Time) -> bool {
         let limit = self.settings.attempts;
+        let crowded = self.waiting >= self.settings.max_waiting;
+        let attempts = self.get_mut(id).map_or(0, |request| request.attempts);
+        let exhausted = crowded || limit.is_some_and(|limit| attempts >= limit);
+        self.who_comes(id, ring, exhausted, now).is_some()
+    }
+
+    /// Whether anybody of this ring may be asked for a request right now.
+    pub(super) fn someone_for(&mut self, id: RequestId, ring: RingId, now: Time) -> bool {
+        let (limit, max_wait) = (self.settings.attempts, self.settings.max_wait);
         let Some(request) = self
             .requests
             .get(id.at as usize)
@@ -496,22 +523,13 @@ impl Relay {
         {
             return false;
         }
-        let mut want = Want {
-            tried_keys: &request.tried_keys,
-            tried_projects: &request.tried_projects,
-            replayable: request.facts.replayable,
-            prefer: None,
-            passing: Some(request.passing()),
-        };
-        let ring = self
-            .pool
-            .ring(request.facts.model.as_ref(), request.facts.kind, now);
+        let mut want = request.want();
         if self.pool.has_candidate(ring, &want, now) {
             return true;
         }
         want.passing = None;
-        let surface = request.facts.surface;
-        request.unshown.len() < AGREE && self.pool.suspect(ring, surface, &want, now).is_some()
+        let doubt = request.doubt(request.patience(max_wait));
+        self.pool.suspect(ring, &want, doubt, now).is_some()
     }
 
     /// Exponential, with half of it left to chance so that clients do not come back together.
@@ -531,10 +549,10 @@ const SERVER_TRIES: u32 = 3;
 const SERVER_PAUSE: Duration = Duration::from_millis(500);
 
 /// Where anybody was served anything within this time, what nobody is served is the request's own fault.
-const LATELY: Duration = Duration::from_secs(15 * 60);
+pub(super) const LATELY: Duration = Duration::from_secs(15 * 60);
 
 /// No request is asked of more keys that refuse it with 401 than this; those who come later begin with others.
-const MOST_REFUSED: usize = 64;
+pub(super) const MOST_REFUSED: usize = 64;
 
 /// "Resource has been exhausted": two projects, then twice more after the model's pause.
 const CAPACITY_TRIES: u32 = 4;

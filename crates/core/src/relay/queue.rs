@@ -4,13 +4,32 @@
 //! ring, for somebody to come back, until its patience ends. Queues are by model and kind, so one
 //! starving model holds nobody else up.
 
+use super::outcome::{LATELY, MOST_REFUSED};
 use super::{Relay, RequestId, Step};
 use crate::refusal::Refusal;
 use crate::ring::{RingId, Want};
 use crate::time::Time;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 impl Relay {
+    /// Whether those who came earlier need not go first: its turn has come, or none of them can go.
+    pub(super) fn is_first(&mut self, id: RequestId, ring: RingId, now: Time) -> bool {
+        let waiting: Vec<RequestId> = match self.pool.ring_mut(ring) {
+            Some(ring) if !ring.waiting.is_empty() => ring
+                .waiting
+                .iter()
+                .take(LOOKED_AT)
+                .map(|(_, id)| *id)
+                .collect(),
+            _ => return true,
+        };
+        self.get_mut(id).is_some_and(|request| request.released)
+            || !waiting
+                .into_iter()
+                .any(|other| self.someone_for(other, ring, now))
+    }
+
     /// Nobody can be asked now.
     pub(super) fn wait_or_refuse(
         &mut self,
@@ -19,40 +38,70 @@ impl Relay {
         exhausted: bool,
         now: Time,
     ) -> Step {
-        let max_wait = self.settings.max_wait;
         let crowded = self.waiting >= self.settings.max_waiting;
-        let back = self.pool.first_back(ring);
-        let replayable = self
-            .get_mut(id)
-            .is_some_and(|request| request.facts.replayable);
-        let someone_awake = self
-            .pool
-            .has_candidate(ring, &Want::anybody(replayable), now);
+        let Some(comes) = self.who_comes(id, ring, exhausted, now) else {
+            return Step::Refuse(self.dry(id, ring, now));
+        };
+        let max_wait = self.settings.max_wait;
         let Some(request) = self.get_mut(id) else {
             return Step::Refuse(Refusal::Stopping);
         };
-        if request.unheld {
-            // What it found out is its own: those behind it in a queue may be served by whom it cannot use.
-            return if self.rest_comes(id, ring, now) {
-                let until = self.get_mut(id).and_then(|request| request.pause);
-                self.wait_until(id, until.unwrap_or(now))
+        if crowded {
+            let in_hand = !request.suspicions.is_empty() || !request.unshown.is_empty();
+            return Step::Refuse(if in_hand {
+                self.dry(id, ring, now)
             } else {
-                Step::Refuse(self.dry(id, ring, now))
-            };
+                Refusal::Crowded { back: comes }
+            });
         }
+        // Whoever comes back is asked again.
+        (request.tried_keys, request.tried_projects) = request.settled();
+        request.resting.clear();
         let patience = request.patience(max_wait);
-        let queue_moves =
-            someone_awake && request.tried_keys.is_empty() && request.tried_projects.is_empty();
-        let soon = back.as_ref().is_some_and(|(until, _)| *until <= patience);
-        if now < patience && !exhausted && (soon || queue_moves) {
-            if crowded {
-                let back = back.map_or(now, |(until, _)| until);
-                return Step::Refuse(Refusal::Crowded { back });
-            }
-            self.enqueue(id, ring, patience);
-            return Step::Wait;
+        self.enqueue(id, ring, patience);
+        Step::Wait
+    }
+
+    /// When somebody can be asked for this request, if it may wait for that: whoever is next, or rests, or has rested
+    /// since it was asked.
+    pub(super) fn who_comes(
+        &mut self,
+        id: RequestId,
+        ring: RingId,
+        exhausted: bool,
+        now: Time,
+    ) -> Option<Time> {
+        let max_wait = self.settings.max_wait;
+        let request = self
+            .requests
+            .get(id.at as usize)
+            .and_then(|slot| slot.request.as_ref())?;
+        let patience = request.patience(max_wait);
+        if exhausted || now >= patience || request.unshown.len() >= MOST_REFUSED {
+            return None;
         }
-        Step::Refuse(self.dry(id, ring, now))
+        let (keys, projects) = request.settled();
+        let want = Want {
+            tried_keys: &keys,
+            tried_projects: &projects,
+            ..request.want()
+        };
+        let mut doubt = request.doubt(patience);
+        if self.served.is_some_and(|at| now.since(at) < LATELY) {
+            // As many are asked at a time as may be.
+            doubt.asked = 0;
+        }
+        let doubts = Want {
+            passing: None,
+            ..want
+        };
+        if self.pool.has_candidate(ring, &want, now)
+            || self.pool.suspect(ring, &doubts, doubt, now).is_some()
+        {
+            return Some(now);
+        }
+        let back = self.pool.back_for(ring, &keys, &projects)?;
+        (back <= patience).then_some(back)
     }
 
     /// When [`ready`](Self::ready) must be asked again, if nothing happens before.
@@ -106,26 +155,32 @@ impl Relay {
         ready
     }
 
-    /// Lets the first in a ring's queue go, one at a time and not all at once: a project that is back
-    /// may have room for one or for a hundred, and its first refusal stops the rest.
+    /// Lets the first in a ring's queue go whom somebody awake may serve, one at a time and not all at once: a
+    /// project that is back may have room for one or for a hundred, and its first refusal stops the rest.
     fn release_next(&mut self, ring: RingId, now: Time) -> Option<RequestId> {
-        let (_, first) = *self.pool.ring_mut(ring)?.waiting.first()?;
-        let request = self.requests.get(first.at as usize)?.request.as_ref()?;
-        let want = Want::anybody(request.facts.replayable);
-        if !self.pool.has_candidate(ring, &want, now) {
-            // Somebody may be awake whom this request cannot use: do not ask again at once.
-            self.pool.ring_mut(ring)?.next_release = now + IDLE_RELEASE;
+        if self.pool.ring_mut(ring)?.next_release > now {
             return None;
         }
-        let at = self.pool.ring_mut(ring)?;
-        if at.next_release > now {
-            return None;
+        let mut last = None;
+        loop {
+            let waiting = &self.pool.ring_mut(ring)?.waiting;
+            let next = match last {
+                None => waiting.first(),
+                Some(last) => waiting.range((Excluded(last), Unbounded)).next(),
+            };
+            let Some(&place) = next else {
+                // Somebody may be awake whom none of them can use: do not ask again at once.
+                self.pool.ring_mut(ring)?.next_release = now + IDLE_RELEASE;
+                return None;
+            };
+            if self.someone_for(place.1, ring, now) {
+                self.pool.ring_mut(ring)?.next_release = now + RELEASE_SPACING;
+                self.leave_queue(place.1);
+                self.get_mut(place.1)?.released = true;
+                return Some(place.1);
+            }
+            last = Some(place);
         }
-        at.next_release = now + RELEASE_SPACING;
-        self.leave_queue(first);
-        let request = self.get_mut(first)?;
-        request.released = true;
-        Some(first)
     }
 
     pub(super) fn enqueue(&mut self, id: RequestId, ring: RingId, patience: Time) {
@@ -134,9 +189,6 @@ impl Relay {
         };
         request.queued = Some(ring);
         request.released = false;
-        // Whoever comes back is asked again.
-        request.tried_keys.clear();
-        request.tried_projects.clear();
         let arrived = request.arrived;
         if let Some(ring) = self.pool.ring_mut(ring) {
             ring.waiting.insert((arrived, id));
@@ -156,9 +208,6 @@ impl Relay {
             request.patience(patience_limit),
         );
         let queued = request.queued.take();
-        if std::mem::take(&mut request.counted) {
-            self.waiting = self.waiting.saturating_sub(1);
-        }
         if let Some(pause) = pause {
             self.timers.remove(&(pause, id));
         }
@@ -174,9 +223,6 @@ impl Relay {
     pub(super) fn wait_until(&mut self, id: RequestId, until: Time) -> Step {
         if let Some(request) = self.get_mut(id) {
             request.pause = Some(until);
-            if request.unheld && !std::mem::replace(&mut request.counted, true) {
-                self.waiting += 1;
-            }
         }
         self.timers.insert((until, id));
         Step::Wait
@@ -185,6 +231,10 @@ impl Relay {
 
 /// Between two waiting requests that are let go: a refusal is back in about five of these.
 const RELEASE_SPACING: Duration = Duration::from_millis(20);
+
+/// Of those that wait, if none of the first so many can be served, somebody who comes now may be: what they found out
+/// is theirs.
+const LOOKED_AT: usize = 8;
 
 /// How often a queue that somebody awake cannot serve is looked at.
 const IDLE_RELEASE: Duration = Duration::from_millis(250);

@@ -13,6 +13,7 @@ fn facts(kind: Kind, model: &str) -> Facts {
     Facts {
         surface: Surface::Gemini,
         kind,
+        method: 0,
         model: Some(model.into()),
         streams: false,
         repeat: Repeat::Freely,

@@ -69,6 +69,23 @@ struct Earlier {
     key: Arc<KeyInfo>,
 }
 
+impl Earlier {
+    fn of(came: Came, key: &Arc<KeyInfo>) -> Option<Self> {
+        let (parts, body, whole) = match came {
+            Came::Bad { parts, body, whole } => (parts, body, whole),
+            // A stream that began with the refusal ends with it.
+            Came::Good(good) => (good.parts, Bytes::from(good.held.concat()), true),
+            Came::Nothing => return None,
+        };
+        Some(Self {
+            parts,
+            body,
+            whole,
+            key: Arc::clone(key),
+        })
+    }
+}
+
 /// A good answer, and what of its beginning was held.
 pub(crate) struct Good {
     pub(crate) parts: http::response::Parts,
@@ -128,16 +145,8 @@ impl Exchange {
             }
             match done.next {
                 Next::Retry => {
-                    if let Came::Bad { parts, body, whole } = came
-                        && done.meaning.may_be_gainsaid()
-                    {
-                        let key = Arc::clone(&attempt.key);
-                        earlier = Some(Earlier {
-                            parts,
-                            body,
-                            whole,
-                            key,
-                        });
+                    if done.meaning.may_be_gainsaid() {
+                        earlier = Earlier::of(came, &attempt.key).or(earlier);
                     }
                     used.push(attempt);
                     told = shared.policy(|policy| policy.ask(id, now));

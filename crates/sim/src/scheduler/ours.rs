@@ -172,6 +172,7 @@ fn facts(request: &Request, model: Arc<str>, embeds: bool) -> Facts {
     Facts {
         surface: Surface::Gemini,
         kind: if embeds { Kind::Embed } else { Kind::Generate },
+        method: 0,
         model: Some(model),
         streams: request.ask.streams,
         repeat: Repeat::Freely,

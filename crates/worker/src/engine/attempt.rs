@@ -261,9 +261,12 @@ impl Engine {
         exchange.record.verdicts.push(done.meaning);
         match done.next {
             Next::Retry => {
-                if let Came::Bad(body, whole) = came
-                    && done.meaning.may_be_gainsaid()
-                {
+                if done.meaning.may_be_gainsaid() {
+                    let (body, whole) = match came {
+                        Came::Bad(body, whole) => (body, whole),
+                        // A stream that began with the refusal ends with it.
+                        _ => (std::mem::take(&mut exchange.start), true),
+                    };
                     exchange.earlier = Some(Earlier {
                         status: exchange.status,
                         answer: std::mem::take(&mut exchange.answer),

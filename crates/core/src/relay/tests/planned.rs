@@ -233,3 +233,25 @@ fn a_conversation_served_as_planned_is_not_reported() {
     world.drive(id, &facts);
     assert_eq!(world.relay.take_moved(), Vec::<Moved>::new());
 }
+
+#[test]
+fn the_next_in_a_plan_does_not_bear_a_suspects_turns() {
+    let names: Vec<String> = (0..6).map(|at| format!("{at}.1")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut fleet = Fleet::new(&names, 2);
+    for world in &mut fleet.worlds {
+        world.google(|attempt, _, _| match &*attempt.key.label {
+            "2.1" => refused(401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
+            _ => Outcome::Served,
+        });
+    }
+    let mut served: BTreeMap<String, u32> = BTreeMap::new();
+    for at in 0..600 {
+        *served
+            .entry(fleet.ask(at % 2, &generate("flash")))
+            .or_default() += 1;
+    }
+    for (key, count) in served {
+        assert!((110..=130).contains(&count), "{key}: {count} of 600");
+    }
+}

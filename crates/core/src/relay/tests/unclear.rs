@@ -6,9 +6,12 @@ use crate::refusal::Refusal;
 use crate::relay::{Next, Step};
 use crate::settings::Settings;
 use crate::verdict::Outcome;
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 const PRIVATE: &str = "You do not have permission to access this video.";
+const GONE: &str = "models/m is not found for API version v1beta";
 const INVALID: &str = "API key not valid. Please pass a valid API key.";
 const TYPE: &str = "ACCESS_TOKEN_TYPE_UNSUPPORTED";
 
@@ -143,4 +146,67 @@ fn whoever_was_refused_what_another_was_served_is_named_once() {
         world.relay.finish(id);
     }
     assert_eq!(named, ["a.1"]);
+}
+
+#[test]
+fn one_that_refuses_what_others_are_served_does_not_speak_for_them() {
+    for refusal in [refused(403, PRIVATE), refused(404, GONE)] {
+        let mut world = World::new(&["a.1", "b.1", "c.1"], Settings::default());
+        let dry = Rc::new(Cell::new(false));
+        let is_dry = Rc::clone(&dry);
+        world.google(move |attempt, _, _| match &*attempt.key.label {
+            "a.1" => refusal.clone(),
+            _ if is_dry.get() => quota("m", DAY_ID, 50, Duration::from_secs(20)),
+            _ => Outcome::Served,
+        });
+        for _ in 0..6 {
+            world.ask(generate("m")).key();
+        }
+        dry.set(true);
+        for _ in 0..20 {
+            let end = world.ask(generate("m"));
+            let End::Refused { refusal, .. } = end else {
+                panic!("{end:?}");
+            };
+            assert!(matches!(refusal, Refusal::Quota { .. }), "{refusal:?}");
+            world.advance(Duration::from_secs(60));
+        }
+    }
+}
+
+#[test]
+fn two_that_lack_a_model_are_not_believed_where_it_was_served_lately() {
+    let names = ["a.1", "b.1", "c.1", "d.1"];
+    let mut world = World::new(&names, Settings::default());
+    world.google(|attempt, _, _| match &*attempt.key.label {
+        "b.1" | "c.1" => refused(404, GONE),
+        _ => Outcome::Served,
+    });
+    for _ in 0..20 {
+        world.ask(generate("m")).key();
+    }
+    let asked = |label| world.attempts.iter().filter(|key| *key == label).count();
+    assert_eq!((asked("b.1"), asked("c.1")), (1, 1), "both are held to it");
+    // Of one that nobody was served, two are enough.
+    world.google(|_, _, _| refused(404, GONE));
+    assert_eq!(world.ask(generate("of nowhere")).attempts(), 2);
+}
+
+#[test]
+fn a_refusal_in_hand_outlasts_googles_troubles_and_is_asked_for_once() {
+    for second in [
+        refused(503, "The model is overloaded."),
+        refused(500, "An internal error has occurred."),
+        Outcome::Broken,
+        Outcome::Unreachable,
+        refused(429, "Resource has been exhausted (e.g. check quota)."),
+    ] {
+        let (end, world) = ends(Settings::default(), second.clone());
+        let End::Refused { refusal, .. } = end else {
+            panic!("{end:?} after {second:?}");
+        };
+        assert_eq!(refusal, Refusal::Earlier, "{second:?}");
+        let asked = world.attempts.iter().filter(|key| *key == "a.1").count();
+        assert_eq!(asked, 1, "{second:?}");
+    }
 }

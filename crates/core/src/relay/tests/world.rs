@@ -169,6 +169,7 @@ pub(super) fn generate(model: &str) -> Facts {
     Facts {
         surface: Surface::Gemini,
         kind: Kind::Generate,
+        method: 0,
         model: Some(model.into()),
         streams: false,
         repeat: Repeat::Freely,

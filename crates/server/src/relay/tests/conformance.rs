@@ -53,6 +53,7 @@ scenarios! {
     errors::a_model_nobody_has_a_tier_for_is_429_with_limit_zero: quota_of(2, Metric::RequestsPerDay, 0), IMPATIENT;
     errors::a_clients_own_mistake_comes_back_as_it_came_and_costs_no_key: projects(3), &[];
     errors::a_refusal_stands_if_whoever_is_asked_next_has_no_say: projects(3), IMPATIENT;
+    errors::a_refusal_at_the_beginning_of_a_stream_stands_too: projects(2), IMPATIENT;
     errors::words_that_google_quotes_back_harm_no_key: projects(2), IMPATIENT;
     errors::a_compressed_error_is_judged_and_passed_on_plain: projects(2), IMPATIENT;
 

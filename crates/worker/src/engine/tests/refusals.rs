@@ -41,6 +41,22 @@ fn a_refusal_stands_if_whoever_is_asked_next_has_no_say() {
 }
 
 #[test]
+fn a_refusal_at_the_beginning_of_a_stream_stands_too() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent(STREAM);
+    stand
+        .engine
+        .answered(handle, 200, "content-type:text/event-stream\n", NOW);
+    let event = [b"data: ", PRIVATE, b"\n\n"].concat();
+    key_of(&stand.engine.piece(handle, &event, false, false, NOW));
+    key_of(&stand.refused(handle, 429, "", DAY));
+    let (status, headers, body) = answer(stand.refused(handle, 429, "", DAY));
+    assert_eq!(status.as_u16(), 200);
+    assert_eq!(headers["content-type"], "text/event-stream");
+    assert_eq!(body, Body::Bytes(event));
+}
+
+#[test]
 fn a_key_that_requests_pass_over_is_said() {
     let mut stand = Stand::new("");
     let (handle, said) = stand.sent("/v1beta/models/made-up-key-1:countTokens");

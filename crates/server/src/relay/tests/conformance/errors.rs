@@ -148,6 +148,24 @@ pub(super) async fn a_refusal_stands_if_whoever_is_asked_next_has_no_say(target:
     assert_eq!(next.header("x-gemini-relay-key"), named);
 }
 
+pub(super) async fn a_refusal_at_the_beginning_of_a_stream_stands_too(target: &Target) {
+    target.fault(
+        1,
+        Fault::InStreamError {
+            name: "caller_no_permission".into(),
+            after_chunks: 0,
+        },
+    );
+    target.fault(1, Fault::Error("quota_day".into()));
+    let answer = Ask::events("hello").whole(&target.base_url).await.is(200);
+    assert!(
+        answer.text().contains("PERMISSION_DENIED"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(answer.header("x-gemini-relay-attempts"), "2");
+}
+
 /// What Google's errors quote is the client's: a model that is called like a dead key harms none.
 pub(super) async fn words_that_google_quotes_back_harm_no_key(target: &Target) {
     for words in ["API_KEY_INVALID", "CONSUMER_SUSPENDED", "spending%20cap"] {

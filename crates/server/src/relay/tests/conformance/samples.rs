@@ -111,6 +111,7 @@ fn meaning(status: u16, body: &Value) -> Meaning {
     let facts = Facts {
         surface: Surface::Gemini,
         kind: Kind::Generate,
+        method: 0,
         model: Some("gemini-2.5-flash".into()),
         streams: false,
         repeat: Repeat::Freely,
