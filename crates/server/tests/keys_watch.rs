@@ -139,6 +139,24 @@ fn a_bad_change_is_reported_and_changes_nothing_until_it_is_mended() {
 }
 
 #[test]
+fn of_what_is_said_of_a_key_twice_it_is_told_what_does_not_hold() {
+    let (_folder, keys) = folder();
+    let mut relay = Relay::start(&keys);
+    std::fs::write(
+        &keys,
+        r#"[{"value": "made-up-1", "label": "work", "project": "a"},
+            {"value": "made-up-1", "project": "b", "weight": 5}]"#,
+    )
+    .unwrap();
+    let line = relay.says("work is given twice and counts once");
+    assert!(
+        line.contains("pool.json, line 2, says something else of its project, which is ignored"),
+        "{line}"
+    );
+    relay.has_keys(1);
+}
+
+#[test]
 fn a_file_that_appears_in_the_usual_place_is_taken() {
     let (folder, keys) = folder();
     let mut relay = Relay::start(&keys);

@@ -105,7 +105,16 @@ pub(crate) fn read(found: &str, tokens: &[(String, KeyText)], known: bool) -> Ke
         }
         said.is_ok()
     });
-    let mut keys = keylist::merge(lists).keys;
+    let merged = keylist::merge(lists);
+    // An entry's label is the name under which it was put, and has to be some other.
+    let mut others = merged.duplicates.iter().filter(|d| d.ignored != ["label"]);
+    if let Some((duplicate, said)) = others.find_map(|d| Some((d, d.contradiction()?))) {
+        problems.push(format!(
+            "the key {} is given twice and counts once: its other place {said}",
+            duplicate.label
+        ));
+    }
+    let mut keys = merged.keys;
     leave_out_tokens(&mut keys, tokens, &mut problems);
     let replace = !(keys.is_empty() || known && partial);
     if !replace {
@@ -235,6 +244,24 @@ mod tests {
             ["first", "second"]
                 .iter()
                 .all(|name| labels.contains(&(*name).to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_key_whose_two_places_contradict_each_other_is_named() {
+        let first = json!([{"label": "first", "value": ONE, "project": "p"}]).to_string();
+        let second = json!([{"value": ONE, "project": "q", "weight": 2}]).to_string();
+        let keys = read(
+            &json!({"config": first, "secret": second}).to_string(),
+            &[],
+            true,
+        );
+        assert!(keys.replace);
+        assert_eq!(
+            keys.problems,
+            [
+                "the key first is given twice and counts once: its other place says something else of its project, which is ignored"
+            ]
         );
     }
 

@@ -298,8 +298,37 @@ fn a_key_in_two_lists_is_one_key_and_each_list_says_its_part() {
         Duplicate {
             label: "home".into(),
             first: Place { list: 0, line: 2 },
-            again: Place { list: 1, line: 1 }
+            again: Place { list: 1, line: 1 },
+            ignored: Vec::new(),
         }
+    );
+}
+
+#[test]
+fn what_contradicts_what_was_said_of_a_key_before_is_named() {
+    let list = parse(
+        br#"["made-up-1", {"value": "made-up-1", "project": "a", "weight": 2},
+             {"value": "made-up-1", "project": "a", "label": "home"},
+             {"value": "made-up-1", "project": "b", "weight": 5, "label": "made:up", "tags": ["x"]}]"#,
+    )
+    .unwrap();
+    let merged = merge([list]);
+    assert_eq!(merged.keys[0].project.as_deref(), Some("a"));
+    assert_eq!(merged.keys[0].weight, 2);
+    let said: Vec<_> = merged
+        .duplicates
+        .iter()
+        .map(Duplicate::contradiction)
+        .collect();
+    assert_eq!(
+        said,
+        [
+            None,
+            None,
+            Some(
+                "says something else of its label, project and weight, which is ignored".to_owned()
+            )
+        ]
     );
 }
 
