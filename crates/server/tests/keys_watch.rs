@@ -200,7 +200,16 @@ fn a_config_map_that_swaps_its_link_takes_effect() {
         )
         .unwrap();
         std::fs::remove_dir_all(folder.path().join(before)).unwrap();
-        relay.has_keys(count);
+        let lines = relay.lines_until("keys were read again");
+        assert!(
+            lines
+                .last()
+                .unwrap()
+                .contains(&format!("\"keys\":{count},")),
+            "{lines:?}"
+        );
+        // Nor of the folder that is gone.
+        assert!(!lines.iter().any(|line| line.contains("WARN")), "{lines:?}");
     }
 }
 
