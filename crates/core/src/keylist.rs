@@ -308,6 +308,10 @@ pub fn looks_like_a_key(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
+/// What to say of a pool that can serve nobody.
+pub const ALL_DISABLED: &str =
+    "all keys are disabled (\"enabled\": false), so no request can be served: enable one";
+
 const FIELD_HELP: &str = "an entry has \"value\", and may have \"key\" or \"label\", \"project\", \"priority\", \"weight\", \"tags\", \"enabled\", \"models\"";
 
 /// 100,000 keys with all their fields fit many times over; a database dump or a log does not.

@@ -116,6 +116,9 @@ pub(crate) fn read(found: &str, tokens: &[(String, KeyText)], known: bool) -> Ke
     }
     let mut keys = merged.keys;
     leave_out_tokens(&mut keys, tokens, &mut problems);
+    if !keys.is_empty() && keys.iter().all(|key| !key.enabled) {
+        problems.push(keylist::ALL_DISABLED.into());
+    }
     let replace = !(keys.is_empty() || known && partial);
     if !replace {
         problems.push(
@@ -263,6 +266,19 @@ mod tests {
                 "the key first is given twice and counts once: its other place says something else of its project, which is ignored"
             ]
         );
+    }
+
+    #[test]
+    fn where_no_key_is_to_be_used_it_is_said() {
+        let list = |second: bool| {
+            json!([{"value": ONE, "enabled": false}, {"value": TWO, "enabled": second}]).to_string()
+        };
+        let said = |second| {
+            read(&json!({"config": list(second)}).to_string(), &[], false)
+                .problems
+                .len()
+        };
+        assert_eq!((said(false), said(true)), (1, 0));
     }
 
     #[test]

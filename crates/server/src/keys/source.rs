@@ -334,11 +334,14 @@ fn notes(merged: &Merged, names: &[String], empty: &[String]) -> Vec<String> {
     let count = merged.duplicates.len() + merged.renamed.len();
     let rest = (count > MOST_NOTES).then(|| format!("and {} more like these", count - MOST_NOTES));
     let empty = empty.iter().map(|name| format!("nothing is in {name}"));
+    let none_is_used = merged.keys.iter().all(|key| !key.enabled);
+    let disabled = none_is_used.then(|| keylist::ALL_DISABLED.to_owned());
     duplicates
         .chain(renamed)
         .take(MOST_NOTES)
         .chain(rest)
         .chain(empty)
+        .chain(disabled)
         .collect()
 }
 
