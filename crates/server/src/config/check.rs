@@ -1,12 +1,13 @@
 //! Texts into values, one option after the other, and then what they mean together.
 
 use super::upstream::Upstream;
-use super::{Access, CaSource, Config, Log, LogFormat, Origins, Proxy, ProxyUrl, Tls};
+use super::{Access, CaSource, Config, Log, LogFormat, Origins, Proxy, Tls};
 use crate::options::value::{self, Listen, Remedy};
-use crate::options::{ConfigError, Given, OptionSpec, Resolved, table};
+use crate::options::{ConfigError, Given, OptionSpec, Origin, Resolved, table};
 use crate::tokens;
 use gemini_relay_core::options::{self, attempts, base_path, host, some_time, strategy};
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -41,8 +42,11 @@ pub(crate) fn check(
         tokens_file: read.maybe("tokens-file", file)?,
         origins: origins(read.many("allow-origin", origin)?),
         allow_host: read.many("allow-host", host)?,
+        proxy: match read.maybe("proxy", proxy)? {
+            Some(said) => said,
+            None => usual_proxy(&upstream, variables)?,
+        },
         upstream,
-        proxy: read.maybe("proxy", proxy)?.unwrap_or(Proxy::Environment),
         ca: ca(&read, variables)?,
         connect_timeout: read.must("connect-timeout", some_time)?,
         first_byte_timeout: read.must("first-byte-timeout", some_time)?,
@@ -240,17 +244,74 @@ fn origin(text: &str) -> Result<Option<HeaderValue>, Remedy> {
     }
 }
 
-fn proxy(text: &str) -> Result<Proxy, Remedy> {
+/// `None` is straight.
+fn proxy(text: &str) -> Result<Option<Proxy>, Remedy> {
     const REMEDY: Remedy = "write http://HOST:PORT, socks5://HOST:PORT or none";
     if text == "none" {
-        return Ok(Proxy::None);
+        return Ok(None);
     }
-    let uri: http::Uri = text.parse().map_err(|_| REMEDY)?;
+    let uri: Uri = text.parse().map_err(|_| REMEDY)?;
     let known = matches!(uri.scheme_str(), Some("http" | "socks5" | "socks5h"));
-    if known && uri.host().is_some_and(|h| !h.is_empty()) {
-        Ok(Proxy::Url(ProxyUrl(text.to_owned())))
+    // What is no number is let by as a port, and would be none.
+    let somewhere = uri.authority().is_some_and(|to| {
+        let host = to.host();
+        !host.is_empty() && (to.port_u16().is_some() || to.as_str().ends_with(host))
+    });
+    if !known || !somewhere {
+        return Err(REMEDY);
+    }
+    Ok(Some(Proxy {
+        url: text.to_owned(),
+        variable: None,
+    }))
+}
+
+/// What other programs' variables say of the way to the upstream. Somebody who set one has a reason not to go
+/// straight, so one that cannot be used is an error and not passed over.
+fn usual_proxy(
+    upstream: &Upstream,
+    variables: &[(OsString, OsString)],
+) -> Result<Option<Proxy>, ConfigError> {
+    // What is empty is not set.
+    let first = |names: &[&'static str]| {
+        names.iter().find_map(|name| {
+            let (_, value) = variables.iter().find(|(n, v)| n == name && !v.is_empty())?;
+            Some((*name, value.to_string_lossy().into_owned()))
+        })
+    };
+    let names = if upstream.is_https() {
+        ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
     } else {
-        Err(REMEDY)
+        ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+    };
+    let Some((variable, text)) = first(&names) else {
+        return Ok(None);
+    };
+    let (_, not_for) = first(&["NO_PROXY", "no_proxy"]).unwrap_or_default();
+    let any = Matcher::builder().all("http://any").no(not_for).build();
+    if any.intercept(&upstream.destination()).is_none() {
+        return Ok(None);
+    }
+    // Other programs take a bare HOST:PORT for one that speaks HTTP.
+    let url = if text.contains("://") {
+        text.clone()
+    } else {
+        format!("http://{text}")
+    };
+    match proxy(&url) {
+        Ok(Some(proxy)) => Ok(Some(Proxy {
+            variable: Some(variable),
+            ..proxy
+        })),
+        _ => Err(ConfigError::value(
+            spec("proxy"),
+            &Given {
+                text,
+                origin: Origin::Variable(variable.to_owned()),
+            },
+            "the relay speaks to proxies as http://HOST:PORT and socks5://HOST:PORT; write one of these, or set --proxy, \
+             which wins over the variable (none goes straight)",
+        )),
     }
 }
 
