@@ -11,7 +11,7 @@ use gemini_relay_core::{KeySpec, options};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Says it, once the sockets are open: `bound` are the addresses they got.
 pub(crate) fn announce(config: &Config, keys: &[KeySpec], sources: &Sources, bound: &[SocketAddr]) {
@@ -175,7 +175,7 @@ fn warnings(config: &Config, sources: &Sources) -> Vec<String> {
     }
     for file in sources
         .files()
-        .chain(config.tokens_file.as_deref())
+        .chain(config.secret_files.iter().map(PathBuf::as_path))
         .filter(|file| readable_by_others(file))
     {
         warnings.push(format!(
@@ -270,6 +270,43 @@ mod tests {
             "{said}"
         );
         assert!(said.contains("1 key in 1 project\n"), "{said}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_of_options_that_others_can_read_is_insecure_if_there_are_secrets_in_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gemini-relay.toml");
+        for (text, mode, warned) in [
+            (
+                "tokens = [\"alice=made-up-token-long-enough\"]",
+                0o644,
+                true,
+            ),
+            (
+                "tokens = [\"alice=made-up-token-long-enough\"]",
+                0o600,
+                false,
+            ),
+            ("proxy = \"http://me:made-up@proxy.example:1\"", 0o644, true),
+            ("proxy = \"http://proxy.example:1\"", 0o644, false),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let file = layers::from_file(&layers::OptionsFile {
+                path: path.clone(),
+                text: text.to_owned(),
+            });
+            let config = crate::config::check(&layers::resolve([file.unwrap()]), &[]).unwrap();
+            let said = warnings(&config, &Sources::new(&config, &[])).join("\n");
+            assert_eq!(
+                said.contains("gemini-relay.toml; chmod 600"),
+                warned,
+                "{said}"
+            );
+            assert!(!said.contains("made-up"), "{said}");
+        }
     }
 
     #[test]

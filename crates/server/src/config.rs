@@ -18,6 +18,7 @@ use crate::tokens::ClientToken;
 use gemini_relay_core::{Settings, Strategy};
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,8 +36,8 @@ pub(crate) struct Config {
     pub(crate) workers: NonZeroUsize,
     /// Empty: see `access`.
     pub(crate) tokens: Vec<ClientToken>,
-    /// For the warning about its mode.
-    pub(crate) tokens_file: Option<PathBuf>,
+    /// Files that tokens or a proxy's password are read from, for the warning about their mode.
+    pub(crate) secret_files: BTreeSet<PathBuf>,
     pub(crate) access: Access,
     pub(crate) origins: Origins,
     /// Names besides loopback's that a `Host` header may hold while access is open on loopback;

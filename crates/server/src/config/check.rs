@@ -8,6 +8,7 @@ use crate::tokens;
 use gemini_relay_core::options::{self, attempts, base_path, host, some_time, strategy};
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ pub(crate) fn check(
         workers: read.must("workers", workers)?,
         access,
         tokens,
-        tokens_file: read.maybe("tokens-file", file)?,
+        secret_files: secret_files(given),
         origins: origins(read.many("allow-origin", origin)?),
         allow_host: read.many("allow-host", host)?,
         proxy: match read.maybe("proxy", proxy)? {
@@ -133,6 +134,17 @@ impl Reader<'_> {
 fn spec(name: &'static str) -> &'static OptionSpec {
     // Every name in this file is in the table; the first row stands in for one that is not.
     table::find(name).unwrap_or(&table::OPTIONS[0])
+}
+
+fn secret_files(given: &Resolved) -> BTreeSet<PathBuf> {
+    let tokens = given.all("tokens").iter();
+    let passwords = given.all("proxy").iter().filter(|g| g.text.contains('@'));
+    let options = tokens.chain(passwords).filter_map(|g| match &g.origin {
+        Origin::File { path, .. } => Some(path.clone()),
+        _ => None,
+    });
+    let tokens_file = given.one("tokens-file").map(|g| PathBuf::from(&g.text));
+    options.chain(tokens_file).collect()
 }
 
 fn access(read: &Reader<'_>, listen: &[Listen], tokens: bool) -> Result<Access, ConfigError> {
