@@ -52,9 +52,12 @@ fn run() -> Result<(), Failure> {
             let (_, _, sources) = told(flags)?;
             let pool = sources.load().map_err(usage)?;
             keys::push(&pool.keys, folder.as_ref()).map_err(usage)?;
+            let count = match pool.keys.len() {
+                1 => "1 key".to_owned(),
+                many => format!("{many} keys"),
+            };
             print(&format!(
-                "{} keys: the Worker has them within two minutes\n",
-                pool.keys.len()
+                "{count}: known to the Worker within two minutes\n"
             ))
         }
         Asked::Demo(flags) => {

@@ -100,6 +100,9 @@ fn help_and_version_are_no_failure() {
             "{}",
             said.out
         );
+        // A line that was broken twice leaves a word to itself.
+        let alone = said.out.lines().find(|line| *line == "a");
+        assert_eq!(alone, None, "{}", said.out);
     }
 }
 
