@@ -5,13 +5,14 @@
 //! programs (`--log-format json`) the same is one record of the log.
 
 use crate::config::{Access, Config, LogFormat, Origins, Tls};
+use crate::files;
 use crate::keys::{self, Sources};
 use crate::logging;
 use gemini_relay_core::{KeySpec, options};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Says it, once the sockets are open: `bound` are the addresses they got.
 pub(crate) fn announce(config: &Config, keys: &[KeySpec], sources: &Sources, bound: &[SocketAddr]) {
@@ -176,7 +177,7 @@ fn warnings(config: &Config, sources: &Sources) -> Vec<String> {
     for file in sources
         .files()
         .chain(config.secret_files.iter().map(PathBuf::as_path))
-        .filter(|file| readable_by_others(file))
+        .filter(|file| files::readable_by_others(file))
     {
         warnings.push(format!(
             "other users of this machine can read {}; chmod 600 it",
@@ -202,22 +203,6 @@ fn is_loopback(host: &str) -> bool {
             .trim_matches(['[', ']'])
             .parse::<std::net::IpAddr>()
             .is_ok_and(|ip| ip.is_loopback())
-}
-
-/// In a container, what mounts a secret decides its mode, and nobody else is there.
-#[cfg(unix)]
-fn readable_by_others(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    let mounted = file
-        .parent()
-        .is_some_and(|folder| folder.join("..data").exists());
-    !mounted
-        && std::fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o004 != 0)
-}
-
-#[cfg(not(unix))]
-fn readable_by_others(_: &Path) -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod banner;
 mod cli;
 mod config;
 mod demo;
+mod files;
 mod keys;
 mod logging;
 mod options;

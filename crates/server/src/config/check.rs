@@ -2,6 +2,7 @@
 
 use super::upstream::Upstream;
 use super::{Access, CaSource, Config, Log, LogFormat, Origins, Proxy, Tls};
+use crate::files;
 use crate::options::value::{self, Listen, Remedy};
 use crate::options::{ConfigError, Given, OptionSpec, Origin, Resolved, table};
 use crate::tokens;
@@ -11,7 +12,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
 
 /// Makes the configuration of what was given. Reads the file of client tokens, and nothing else.
@@ -187,7 +188,7 @@ fn tls(read: &Reader<'_>, variables: &[(OsString, OsString)]) -> Result<Tls, Con
         (true, None, None) => {
             let ca_file = read
                 .maybe("tls-ca-file", file)?
-                .unwrap_or_else(|| data_folder(variables).join("ca.pem"));
+                .unwrap_or_else(|| files::data_folder(variables).join("ca.pem"));
             Ok(Tls::SelfSigned { ca_file })
         }
         (true, ..) => Err(read.refuse(
@@ -201,27 +202,6 @@ fn tls(read: &Reader<'_>, variables: &[(OsString, OsString)]) -> Result<Tls, Con
             Err(read.refuse("tls-key", "its certificate is missing; add tls-cert"))
         }
     }
-}
-
-/// Where programs keep what is a user's and no setting; the folder at hand where there is no home.
-fn data_folder(variables: &[(OsString, OsString)]) -> PathBuf {
-    let set = |name: &str| {
-        variables
-            .iter()
-            .find(|(n, v)| n == name && Path::new(v).is_absolute())
-            .map(|(_, v)| PathBuf::from(v))
-    };
-    let base = if cfg!(windows) {
-        set("LOCALAPPDATA")
-    } else if cfg!(target_os = "macos") {
-        set("HOME").map(|home| home.join("Library/Application Support"))
-    } else {
-        set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")))
-    };
-    base.map_or_else(
-        || PathBuf::from("gemini-relay"),
-        |base| base.join("gemini-relay"),
-    )
 }
 
 /// Where other programs find further authorities.
