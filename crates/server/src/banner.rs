@@ -247,6 +247,20 @@ mod tests {
     }
 
     #[test]
+    fn the_file_to_trust_is_named_so_that_it_is_found_from_elsewhere() {
+        let said = said(
+            &[
+                ("GEMINI_RELAY_TLS", "self-signed"),
+                ("GEMINI_RELAY_TLS_CA_FILE", "my-ca.pem"),
+            ],
+            "made-up-1",
+        );
+        let absolute = std::env::current_dir().unwrap().join("my-ca.pem");
+        let line = format!("SSL_CERT_FILE={},", absolute.display());
+        assert!(said.contains(&line), "{said}");
+    }
+
+    #[test]
     fn with_good_tokens_on_loopback_nothing_is_insecure() {
         let token = "alice=made-up-token-long-enough";
         let said = said(&[("GEMINI_RELAY_TOKENS", token)], "made-up-1");
