@@ -120,9 +120,14 @@ func TestGenai(t *testing.T) {
 		})
 
 		t.Run("a wrong token is the library's own error and costs no key/"+how.name, func(t *testing.T) {
+			// Of a wrong key Google says 400, of what is no key at all 401, as the relay does of a wrong token.
 			s.configure(t, "healthy")
-			if refused := failure(t, stranger, how.call, models["healthy"]); refused.Code != 401 {
-				t.Fatal(refused)
+			s.fault(t, `{"error":"expected_oauth"}`)
+			expected := failure(t, direct, how.call, models["healthy"])
+			s.configure(t, "healthy")
+			refused := failure(t, stranger, how.call, models["healthy"])
+			if expected.Code != 401 || refused.Code != 401 || expected.Status != refused.Status {
+				t.Fatalf("%+v\n%+v", expected, refused)
 			}
 			if received := s.received(t, ""); len(received) > 0 {
 				t.Fatalf("it went upstream: %+v", received)

@@ -97,8 +97,14 @@ export function scenarios(name, Adapter) {
       });
 
       it(`throws its own error for a wrong token, which costs no key (${how})`, async () => {
+        // Of a wrong key Google says 400, of what is no key at all 401, as the relay does of a wrong token.
         await stack.configure("healthy");
-        assert.equal((await failure(stranger, how, models.healthy)).status, 401);
+        await stack.fault({ error: "expected_oauth" });
+        const expected = await failure(direct, how, models.healthy);
+        assert.equal(expected.status, 401);
+        await stack.configure("healthy");
+        const refused = await failure(stranger, how, models.healthy);
+        assert.deepEqual([refused.class, refused.status], [expected.class, 401]);
         assert.deepEqual(await stack.received(), []);
       });
 

@@ -94,8 +94,14 @@ def test_a_pool_run_dry_is_the_librarys_own_exception(library, how):
 
 @pytest.mark.parametrize("how", ["unary", "stream"])
 def test_a_wrong_token_is_the_librarys_own_exception_and_costs_no_key(library, how):
+    # Of a wrong key Google says 400, of what is no key at all 401, as the relay does of a wrong token.
     library.stack.configure("healthy")
-    assert failure(library.stranger, how, MODELS["healthy"])["status"] == 401
+    library.stack.fault({"error": "expected_oauth"})
+    direct = failure(library.direct, how, MODELS["healthy"])
+    assert direct["status"] == 401
+    library.stack.configure("healthy")
+    refused = failure(library.stranger, how, MODELS["healthy"])
+    assert (refused["class"], refused["status"]) == (direct["class"], 401)
     assert library.stack.received() == []
 
 

@@ -45,6 +45,8 @@ pub fn parse(bytes: &[u8]) -> Result<KeyList, KeyListError> {
     let text = decode::text(bytes)?;
     let entries = match text.trim_start().bytes().next() {
         Some(b'[' | b'{') => json::entries(&text)?,
+        // `null` is what a program writes that had no keys, and is none.
+        _ if json::is_json(&text) => return Err(KeyListError::whole(Problem::NotAList)),
         _ => lines::entries(&text)?,
     };
     if entries.len() > MAX_KEYS {
@@ -185,8 +187,12 @@ pub enum Problem {
     NotAKey,
     /// An object whose name for its fields is not known; with the one that may have been meant.
     UnknownField(Option<&'static str>),
-    /// Something beside `keys`, or `keys` twice.
+    /// Something beside `keys`.
     BesideKeys,
+    /// A field that its object has twice, one of which would be lost: its name, if it is a known one.
+    Repeated(Option<&'static str>),
+    /// `key` and `label`, which are one, and are different.
+    TwoLabels,
     /// An object without `value`.
     NoValue,
     /// `{"key": …}` alone, where the key may have been put into the label.
@@ -236,7 +242,10 @@ impl fmt::Display for Problem {
             Self::NotAKey => f.write_str("each member of the list is a key in double quotes or an object with a \"value\""),
             Self::UnknownField(Some(near)) => write!(f, "a field that is not known; perhaps \"{near}\" was meant ({FIELD_HELP})"),
             Self::UnknownField(None) => write!(f, "a field that is not known ({FIELD_HELP})"),
-            Self::BesideKeys => f.write_str("beside the one \"keys\" nothing else belongs here; remove it, or write what it says of a key into that key's object"),
+            Self::Repeated(Some(field)) => write!(f, "\"{field}\" stands twice in one object; keep one, and write a second key as an object of its own"),
+            Self::Repeated(None) => f.write_str("the same field twice in one object; keep one"),
+            Self::TwoLabels => f.write_str("\"key\" and \"label\" are both the label, and say different things; keep one"),
+            Self::BesideKeys => f.write_str("beside \"keys\" nothing else belongs here; remove it, or write what it says of a key into that key's object"),
             Self::NoValue => f.write_str("an object without a key; write the key as \"value\": \"KEY\""),
             Self::KeyWithoutValue => f.write_str("here \"key\" is the label; write the key itself as \"value\": \"KEY\""),
             Self::WrongType(field, takes) => write!(f, "\"{field}\" takes {takes}"),
@@ -298,6 +307,10 @@ pub fn looks_like_a_key(text: &str) -> bool {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
+
+/// What to say of a pool that can serve nobody.
+pub const ALL_DISABLED: &str =
+    "all keys are disabled (\"enabled\": false), so no request can be served: enable one";
 
 const FIELD_HELP: &str = "an entry has \"value\", and may have \"key\" or \"label\", \"project\", \"priority\", \"weight\", \"tags\", \"enabled\", \"models\"";
 

@@ -285,7 +285,9 @@ impl Pool {
         let mut in_turn = plan.clone().peekable();
         let planned = match in_turn.peek() {
             // Who plans does not know of suspects, and the next in a plan would have all of such a one's turns.
-            Some(first) if want.passes(&ring.suspects, *first, now) => {
+            Some(first)
+                if !want.tried_keys.contains(first) && want.passes(&ring.suspects, *first, now) =>
+            {
                 let mut others: Vec<usize> = plan.skip(1).collect();
                 ring.gone_by = ring.gone_by.wrapping_add(1);
                 let begin = ring.gone_by.checked_rem(others.len()).unwrap_or(0);

@@ -5,13 +5,14 @@
 //! programs (`--log-format json`) the same is one record of the log.
 
 use crate::config::{Access, Config, LogFormat, Origins, Tls};
+use crate::files;
 use crate::keys::{self, Sources};
 use crate::logging;
 use gemini_relay_core::{KeySpec, options};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::PathBuf;
 
 /// Says it, once the sockets are open: `bound` are the addresses they got.
 pub(crate) fn announce(config: &Config, keys: &[KeySpec], sources: &Sources, bound: &[SocketAddr]) {
@@ -175,8 +176,8 @@ fn warnings(config: &Config, sources: &Sources) -> Vec<String> {
     }
     for file in sources
         .files()
-        .chain(config.tokens_file.as_deref())
-        .filter(|file| readable_by_others(file))
+        .chain(config.secret_files.iter().map(PathBuf::as_path))
+        .filter(|file| files::readable_by_others(file))
     {
         warnings.push(format!(
             "other users of this machine can read {}; chmod 600 it",
@@ -202,22 +203,6 @@ fn is_loopback(host: &str) -> bool {
             .trim_matches(['[', ']'])
             .parse::<std::net::IpAddr>()
             .is_ok_and(|ip| ip.is_loopback())
-}
-
-/// In a container, what mounts a secret decides its mode, and nobody else is there.
-#[cfg(unix)]
-fn readable_by_others(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    let mounted = file
-        .parent()
-        .is_some_and(|folder| folder.join("..data").exists());
-    !mounted
-        && std::fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o004 != 0)
-}
-
-#[cfg(not(unix))]
-fn readable_by_others(_: &Path) -> bool {
-    false
 }
 
 #[cfg(test)]
@@ -262,6 +247,20 @@ mod tests {
     }
 
     #[test]
+    fn the_file_to_trust_is_named_so_that_it_is_found_from_elsewhere() {
+        let said = said(
+            &[
+                ("GEMINI_RELAY_TLS", "self-signed"),
+                ("GEMINI_RELAY_TLS_CA_FILE", "my-ca.pem"),
+            ],
+            "made-up-1",
+        );
+        let absolute = std::env::current_dir().unwrap().join("my-ca.pem");
+        let line = format!("SSL_CERT_FILE={},", absolute.display());
+        assert!(said.contains(&line), "{said}");
+    }
+
+    #[test]
     fn with_good_tokens_on_loopback_nothing_is_insecure() {
         let token = "alice=made-up-token-long-enough";
         let said = said(&[("GEMINI_RELAY_TOKENS", token)], "made-up-1");
@@ -270,6 +269,43 @@ mod tests {
             "{said}"
         );
         assert!(said.contains("1 key in 1 project\n"), "{said}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_of_options_that_others_can_read_is_insecure_if_there_are_secrets_in_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gemini-relay.toml");
+        for (text, mode, warned) in [
+            (
+                "tokens = [\"alice=made-up-token-long-enough\"]",
+                0o644,
+                true,
+            ),
+            (
+                "tokens = [\"alice=made-up-token-long-enough\"]",
+                0o600,
+                false,
+            ),
+            ("proxy = \"http://me:made-up@proxy.example:1\"", 0o644, true),
+            ("proxy = \"http://proxy.example:1\"", 0o644, false),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let file = layers::from_file(&layers::OptionsFile {
+                path: path.clone(),
+                text: text.to_owned(),
+            });
+            let config = crate::config::check(&layers::resolve([file.unwrap()]), &[]).unwrap();
+            let said = warnings(&config, &Sources::new(&config, &[])).join("\n");
+            assert_eq!(
+                said.contains("gemini-relay.toml; chmod 600"),
+                warned,
+                "{said}"
+            );
+            assert!(!said.contains("made-up"), "{said}");
+        }
     }
 
     #[test]

@@ -233,7 +233,9 @@ fn unknown(argument: &str) -> String {
 
 const KEYS_PUSH: &str = "say where they go: gemini-relay keys push --worker FOLDER, the one with the Worker's wrangler.toml";
 
+// The terminal's width breaks the lines.
 const AFTER_HELP: &str = "\
-Each option is also a variable (in brackets above) and a line of gemini-relay.toml; a flag wins over a
-variable, and a variable over the file. Client tokens: --tokens-file, or GEMINI_RELAY_TOKENS=name=SECRET,...
+Each option is also a variable (in brackets above) and a line of gemini-relay.toml; a flag wins over a \
+variable, and a variable over the file.
+Client tokens: --tokens-file, or GEMINI_RELAY_TOKENS=name=SECRET,...
 Keys: --keys FILE, GEMINI_API_KEYS=KEY,KEY, ./gemini-keys.json or ./gemini.keys; they add up.";

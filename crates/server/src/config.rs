@@ -16,8 +16,9 @@ pub(crate) use report::report;
 use crate::options::value::Listen;
 use crate::tokens::ClientToken;
 use gemini_relay_core::{Settings, Strategy};
-use http::HeaderValue;
-use hyper_util::client::proxy::matcher::Matcher;
+use http::{HeaderValue, Uri};
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,15 +36,16 @@ pub(crate) struct Config {
     pub(crate) workers: NonZeroUsize,
     /// Empty: see `access`.
     pub(crate) tokens: Vec<ClientToken>,
-    /// For the warning about its mode.
-    pub(crate) tokens_file: Option<PathBuf>,
+    /// Files that tokens or a proxy's password are read from, for the warning about their mode.
+    pub(crate) secret_files: BTreeSet<PathBuf>,
     pub(crate) access: Access,
     pub(crate) origins: Origins,
     /// Names besides loopback's that a `Host` header may hold while access is open on loopback;
     /// lower case, without a port.
     pub(crate) allow_host: Vec<String>,
     pub(crate) upstream: Upstream,
-    pub(crate) proxy: Proxy,
+    /// None is straight.
+    pub(crate) proxy: Option<Proxy>,
     pub(crate) ca: Vec<CaSource>,
     pub(crate) connect_timeout: Duration,
     pub(crate) first_byte_timeout: Duration,
@@ -119,34 +121,27 @@ pub(crate) enum CaSource {
     File(PathBuf, &'static str),
 }
 
-/// The way to Google.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Proxy {
-    /// As the usual variables say.
-    Environment,
-    None,
-    /// `http://…` or `socks5://…`; may hold a password, so it has no `Display`.
-    Url(ProxyUrl),
+/// A proxy on the way to Google. May hold a password, so it has no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Proxy {
+    pub(crate) url: String,
+    /// What of other programs' variables named it; nothing if the option did.
+    pub(crate) variable: Option<&'static str>,
 }
 
-/// A proxy's URL, with or without a password.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct ProxyUrl(pub(crate) String);
-
-impl std::fmt::Debug for ProxyUrl {
+impl std::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[proxy]")
     }
 }
 
 impl Proxy {
-    /// What decides for each destination whether and which proxy is used.
-    pub(crate) fn matcher(&self) -> Matcher {
-        match self {
-            Self::Environment => Matcher::from_env(),
-            Self::None => Matcher::builder().build(),
-            Self::Url(url) => Matcher::builder().all(url.0.clone()).build(),
-        }
+    /// Where connections go and what is shown there. Always something, of one that was checked.
+    pub(crate) fn way(&self, to: &Uri) -> Option<Intercept> {
+        Matcher::builder()
+            .all(self.url.clone())
+            .build()
+            .intercept(to)
     }
 }
 

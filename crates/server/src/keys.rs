@@ -57,6 +57,13 @@ pub(crate) enum KeysError {
     Nothing { empty: Vec<String> },
 }
 
+impl KeysError {
+    /// Whether a file is not there.
+    fn is_gone(&self) -> bool {
+        matches!(self, Self::Unreadable { error, .. } if error.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
 impl fmt::Display for KeysError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,6 +7,7 @@ mod banner;
 mod cli;
 mod config;
 mod demo;
+mod files;
 mod keys;
 mod logging;
 mod options;
@@ -52,9 +53,12 @@ fn run() -> Result<(), Failure> {
             let (_, _, sources) = told(flags)?;
             let pool = sources.load().map_err(usage)?;
             keys::push(&pool.keys, folder.as_ref()).map_err(usage)?;
+            let count = match pool.keys.len() {
+                1 => "1 key".to_owned(),
+                many => format!("{many} keys"),
+            };
             print(&format!(
-                "{} keys: the Worker has them within two minutes\n",
-                pool.keys.len()
+                "{count}: known to the Worker within two minutes\n"
             ))
         }
         Asked::Demo(flags) => {

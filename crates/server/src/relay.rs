@@ -75,7 +75,7 @@ pub(crate) fn run(config: Config, keys: Vec<KeySpec>, sources: Sources) -> Resul
                 let (open, _) = shared.policy(|policy| policy.relay.in_progress());
                 tracing::warn!(open, "{why}: open requests are cut");
                 running.cut().await;
-                tracing::info!("stopped: {open} requests were cut");
+                tracing::info!(open, "stopped: open requests were cut");
             }
         }
     });

@@ -100,6 +100,9 @@ fn help_and_version_are_no_failure() {
             "{}",
             said.out
         );
+        // A line that was broken twice leaves a word to itself.
+        let alone = said.out.lines().find(|line| *line == "a");
+        assert_eq!(alone, None, "{}", said.out);
     }
 }
 
@@ -571,6 +574,40 @@ fn keys_without_a_place_to_go_are_told_where() {
 }
 
 #[test]
+fn a_proxy_that_cannot_be_spoken_to_is_an_error_that_names_its_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = ("GEMINI_API_KEYS", SECRET);
+    for proxy in [
+        "https://me:kw7Tq@proxy.example:1",
+        "socks4://me:kw7Tq@proxy.example:1",
+        "http://me:kw7Tq/x@proxy.example:1",
+        "http://",
+        "http://proxy.example:port",
+        "a proxy",
+    ] {
+        for variable in ["HTTPS_PROXY", "all_proxy"] {
+            let said = run(folder.path(), &[keys, (variable, proxy)], &["config"]);
+            assert_eq!(said.status, 2, "{proxy}: {}", said.out);
+            assert!(
+                said.err.contains(variable) && said.err.contains("socks5://HOST:PORT"),
+                "{}",
+                said.err
+            );
+            assert!(!said.err.contains("kw7Tq"), "{}", said.err);
+            // What would not be used is nobody's trouble.
+            for other in [("NO_PROXY", "*"), ("GEMINI_RELAY_PROXY", "none")] {
+                let said = run(
+                    folder.path(),
+                    &[keys, (variable, proxy), other],
+                    &["config"],
+                );
+                assert_eq!(said.status, 0, "{}", said.err);
+            }
+        }
+    }
+}
+
+#[test]
 fn config_says_what_other_programs_variables_do_here() {
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");
@@ -586,7 +623,7 @@ fn config_says_what_other_programs_variables_do_here() {
     let proxy = ("HTTPS_PROXY", "http://me:kw7Tq@proxy.example:3128");
     assert_eq!(
         shown(&[proxy], &[], "proxy "),
-        "proxy http://proxy.example:3128/ HTTPS_PROXY"
+        "proxy http://***@proxy.example:3128 HTTPS_PROXY"
     );
     let all = [
         ("HTTPS_PROXY", ""),
@@ -594,7 +631,12 @@ fn config_says_what_other_programs_variables_do_here() {
     ];
     assert_eq!(
         shown(&all, &[], "proxy "),
-        "proxy socks5://proxy.example:1080/ ALL_PROXY"
+        "proxy socks5://proxy.example:1080 ALL_PROXY"
+    );
+    let bare = ("https_proxy", "proxy.example:3128");
+    assert_eq!(
+        shown(&[bare], &[], "proxy "),
+        "proxy http://proxy.example:3128 https_proxy"
     );
     let not_here = ("NO_PROXY", "googleapis.com");
     assert!(shown(&[proxy, not_here], &[], "proxy ").ends_with("default"));

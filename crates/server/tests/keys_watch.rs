@@ -133,9 +133,48 @@ fn a_bad_change_is_reported_and_changes_nothing_until_it_is_mended() {
     std::fs::remove_file(&keys).unwrap();
     let line = relay.says("keys stay as they were");
     assert!(line.contains("pool.json: it cannot be read"), "{line}");
+    assert!(
+        line.contains("its keys stay in use until it is back"),
+        "{line}"
+    );
     std::fs::write(&keys, r#"["made-up-1", "made-up-2", "made-up-1"]"#).unwrap();
     relay.says("key_0 is given twice and counts once");
     relay.has_keys(2);
+}
+
+#[test]
+fn a_pool_whose_keys_are_all_disabled_is_warned_of() {
+    let (_folder, keys) = folder();
+    let disabled = r#"[{"value": "made-up-1", "enabled": false}]"#;
+    let mut relay = Relay::start(&keys);
+    std::fs::write(&keys, disabled).unwrap();
+    let line = relay.says("all keys are disabled");
+    assert!(line.contains("WARN"), "{line}");
+    relay.has_keys(1);
+    std::fs::write(&keys, disabled.replace("false", "true")).unwrap();
+    let lines = relay.lines_until("keys were read again");
+    assert!(
+        !lines.iter().any(|line| line.contains("disabled")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn of_what_is_said_of_a_key_twice_it_is_told_what_does_not_hold() {
+    let (_folder, keys) = folder();
+    let mut relay = Relay::start(&keys);
+    std::fs::write(
+        &keys,
+        r#"[{"value": "made-up-1", "label": "work", "project": "a"},
+            {"value": "made-up-1", "project": "b", "weight": 5}]"#,
+    )
+    .unwrap();
+    let line = relay.says("work is given twice and counts once");
+    assert!(
+        line.contains("pool.json, line 2, says something else of its project, which is ignored"),
+        "{line}"
+    );
+    relay.has_keys(1);
 }
 
 #[test]
@@ -182,7 +221,16 @@ fn a_config_map_that_swaps_its_link_takes_effect() {
         )
         .unwrap();
         std::fs::remove_dir_all(folder.path().join(before)).unwrap();
-        relay.has_keys(count);
+        let lines = relay.lines_until("keys were read again");
+        assert!(
+            lines
+                .last()
+                .unwrap()
+                .contains(&format!("\"keys\":{count},")),
+            "{lines:?}"
+        );
+        // Nor of the folder that is gone.
+        assert!(!lines.iter().any(|line| line.contains("WARN")), "{lines:?}");
     }
 }
 

@@ -240,6 +240,25 @@ fn a_key_that_requests_pass_over_is_said_once() {
 }
 
 #[test]
+fn a_head_that_is_too_large_has_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = [("GEMINI_API_KEYS", "made-up-1")];
+    let relay = Process::start(folder.path(), &keys, &["--upstream", &upstream()]);
+    let headers: Vec<String> = (0..100).map(|n| format!("x-{n}: a")).collect();
+    let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+    let answer = ask(&relay.address, "GET /-/healthy", &headers[..98], "").rest();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = ask(&relay.address, "GET /-/healthy", &headers, "").rest();
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    relay.says("refused at the door: message head is too large");
+    let long = format!("GET /-/healthy?{}", "made-up".repeat(10_000));
+    let answer = ask(&relay.address, &long, &[], "").rest();
+    assert!(answer.starts_with("HTTP/1.1 414"), "{answer}");
+    let log = relay.says("refused at the door: URI too long");
+    assert!(!log.contains("made-up"), "{log}");
+}
+
+#[test]
 fn an_error_in_the_middle_of_a_stream_is_in_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let google = emulator(one_project_each(&["made-up-1"]));

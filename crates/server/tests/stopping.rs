@@ -114,6 +114,10 @@ fn the_drain_limit_ends_what_does_not_end() {
 /// A request that is cut has its line like any other.
 #[track_caller]
 fn assert_one_line_was_cut(log: &str) {
+    assert!(
+        log.contains("stopped: open requests were cut open=1"),
+        "{log}"
+    );
     let lines: Vec<_> = log
         .lines()
         .filter(|line| line.contains("ending=stopped"))

@@ -105,8 +105,20 @@ pub(crate) fn read(found: &str, tokens: &[(String, KeyText)], known: bool) -> Ke
         }
         said.is_ok()
     });
-    let mut keys = keylist::merge(lists).keys;
+    let merged = keylist::merge(lists);
+    // An entry's label is the name under which it was put, and has to be some other.
+    let mut others = merged.duplicates.iter().filter(|d| d.ignored != ["label"]);
+    if let Some((duplicate, said)) = others.find_map(|d| Some((d, d.contradiction()?))) {
+        problems.push(format!(
+            "the key {} is given twice and counts once: its other place {said}",
+            duplicate.label
+        ));
+    }
+    let mut keys = merged.keys;
     leave_out_tokens(&mut keys, tokens, &mut problems);
+    if !keys.is_empty() && keys.iter().all(|key| !key.enabled) {
+        problems.push(keylist::ALL_DISABLED.into());
+    }
     let replace = !(keys.is_empty() || known && partial);
     if !replace {
         problems.push(
@@ -236,6 +248,37 @@ mod tests {
                 .iter()
                 .all(|name| labels.contains(&(*name).to_owned()))
         );
+    }
+
+    #[test]
+    fn a_key_whose_two_places_contradict_each_other_is_named() {
+        let first = json!([{"label": "first", "value": ONE, "project": "p"}]).to_string();
+        let second = json!([{"value": ONE, "project": "q", "weight": 2}]).to_string();
+        let keys = read(
+            &json!({"config": first, "secret": second}).to_string(),
+            &[],
+            true,
+        );
+        assert!(keys.replace);
+        assert_eq!(
+            keys.problems,
+            [
+                "the key first is given twice and counts once: its other place says something else of its project, which is ignored"
+            ]
+        );
+    }
+
+    #[test]
+    fn where_no_key_is_to_be_used_it_is_said() {
+        let list = |second: bool| {
+            json!([{"value": ONE, "enabled": false}, {"value": TWO, "enabled": second}]).to_string()
+        };
+        let said = |second| {
+            read(&json!({"config": list(second)}).to_string(), &[], false)
+                .problems
+                .len()
+        };
+        assert_eq!((said(false), said(true)), (1, 0));
     }
 
     #[test]

@@ -7,14 +7,22 @@
 use super::{Entry, KeyListError, Problem};
 use crate::key::KeyText;
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 pub(super) fn entries(text: &str) -> Result<Vec<Entry>, KeyListError> {
     let value: Value = serde_json::from_str(text).map_err(|e| syntax_error(text, &e))?;
+    let fields = fields(text);
+    if let Some(again) = fields.iter().find(|field| field.again) {
+        let known = FIELDS.into_iter().chain(["keys"]);
+        let name = known.into_iter().find(|name| *name == again.name);
+        return Err(KeyListError::at(again.line, Problem::Repeated(name)));
+    }
     let (members, depth) = match value {
         Value::Array(members) => (members, 1),
         Value::Object(mut object) if object.contains_key("keys") => {
-            if let Some(line) = line_beside_keys(text) {
-                return Err(KeyListError::at(line, Problem::BesideKeys));
+            let mut outermost = fields.iter().filter(|field| field.depth == 1);
+            if let Some(other) = outermost.find(|field| field.name != "keys") {
+                return Err(KeyListError::at(other.line, Problem::BesideKeys));
             }
             match object.remove("keys") {
                 Some(Value::Array(members)) => (members, 2),
@@ -38,6 +46,11 @@ pub(super) fn entries(text: &str) -> Result<Vec<Entry>, KeyListError> {
             entry(member, line).map_err(|problem| KeyListError::at(line, problem))
         })
         .collect()
+}
+
+/// Whether a text is JSON as a whole, be it a single word or number.
+pub(super) fn is_json(text: &str) -> bool {
+    serde_json::from_str::<Value>(text).is_ok()
 }
 
 fn entry(member: Value, line: usize) -> Result<Entry, Problem> {
@@ -67,9 +80,9 @@ fn entry(member: Value, line: usize) -> Result<Entry, Problem> {
             ));
         }
     };
-    let label = match name(&fields, "label")? {
-        Some(label) => Some(label),
-        None => name(&fields, "key")?,
+    let label = match (name(&fields, "label")?, name(&fields, "key")?) {
+        (Some(label), Some(key)) if label != key => return Err(Problem::TwoLabels),
+        (label, key) => label.or(key),
     };
     Ok(Entry {
         text,
@@ -100,7 +113,16 @@ fn entry(member: Value, line: usize) -> Result<Entry, Problem> {
                 ));
             }
         },
-        models: names(&fields, "models")?,
+        models: match names(&fields, "models")? {
+            // A pool's key without models is for all of them, the opposite of what this says.
+            Some(none) if none.is_empty() => {
+                return Err(Problem::WrongType(
+                    "models",
+                    "one model at least; leave it out for all of them, or write \"enabled\": false to leave the key unused",
+                ));
+            }
+            models => models,
+        },
         line,
     })
 }
@@ -221,10 +243,23 @@ fn lines_of_members(text: &str, depth: usize) -> Vec<usize> {
     lines
 }
 
-/// The line of the first field of the outermost object, in valid JSON, that is not its only `keys`.
-fn line_beside_keys(text: &str) -> Option<usize> {
-    let (mut line, mut open, mut begun, mut escaped, mut met) = (1, 0, None, false, false);
-    // Of an object's texts at this depth, those that a colon follows are names; the last one is kept.
+/// A field's name, where it stands.
+struct Field {
+    name: String,
+    line: usize,
+    /// How many brackets are open there.
+    depth: usize,
+    /// Whether its object has had one of that name before, whose value is lost.
+    again: bool,
+}
+
+/// All names of fields, in valid JSON.
+fn fields(text: &str) -> Vec<Field> {
+    let mut fields = Vec::new();
+    let (mut line, mut begun, mut escaped) = (1, None, false);
+    // For each bracket that is open, the names met in it; a list has none.
+    let mut open: Vec<HashSet<String>> = Vec::new();
+    // Of an object's texts those that a colon follows are names; the last one is kept.
     let mut last = None;
     for (at, byte) in text.bytes().enumerate() {
         if byte == b'\n' {
@@ -240,20 +275,27 @@ fn line_beside_keys(text: &str) -> Option<usize> {
         }
         match byte {
             b'"' => begun = Some((at, line)),
-            b'[' | b'{' => open += 1,
-            b']' | b'}' => open = usize::saturating_sub(open, 1),
-            b':' if open == 1 => {
-                let (name, on) = last.take()?;
-                let is_keys = serde_json::from_str::<String>(name).is_ok_and(|name| name == "keys");
-                if met || !is_keys {
-                    return Some(on);
-                }
-                met = true;
+            b'[' | b'{' => open.push(HashSet::new()),
+            b']' | b'}' => {
+                open.pop();
+            }
+            b':' => {
+                let depth = open.len();
+                let (Some((name, line)), Some(met)) = (last.take(), open.last_mut()) else {
+                    continue;
+                };
+                let name: String = serde_json::from_str(name).unwrap_or_default();
+                fields.push(Field {
+                    again: !met.insert(name.clone()),
+                    name,
+                    line,
+                    depth,
+                });
             }
             _ => {}
         }
     }
-    None
+    fields
 }
 
 /// The field that was perhaps meant: what other tools call it, or one a slip away.

@@ -26,6 +26,25 @@ pub struct Duplicate {
     pub first: Place,
     /// Where it was met again.
     pub again: Place,
+    /// The fields that say something else there than before, which holds.
+    pub ignored: Vec<&'static str>,
+}
+
+impl Duplicate {
+    /// What does not hold of what it says, for people; nothing if it contradicts nothing.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<String> {
+        let [others @ .., last] = self.ignored.as_slice() else {
+            return None;
+        };
+        let fields = match others {
+            [] => (*last).to_owned(),
+            others => format!("{} and {last}", others.join(", ")),
+        };
+        Some(format!(
+            "says something else of its {fields}, which is ignored"
+        ))
+    }
 }
 
 /// A label that another key already had.
@@ -65,8 +84,7 @@ pub fn merge(lists: impl IntoIterator<Item = KeyList>) -> Merged {
             match index_of.get(&entry.text.id()) {
                 Some(&index) => {
                     let (first, first_place): &mut (Entry, Place) = &mut kept[index];
-                    fill(first, entry);
-                    again.push((index, *first_place, place));
+                    again.push((index, *first_place, place, fill(first, entry)));
                 }
                 None => {
                     index_of.insert(entry.text.id(), kept.len());
@@ -78,10 +96,11 @@ pub fn merge(lists: impl IntoIterator<Item = KeyList>) -> Merged {
     let (labels, renamed) = labels(&kept);
     let duplicates = again
         .into_iter()
-        .map(|(index, first, again)| Duplicate {
+        .map(|(index, first, again, ignored)| Duplicate {
             label: labels[index].clone(),
             first,
             again,
+            ignored,
         })
         .collect();
     let keys = kept
@@ -96,7 +115,8 @@ pub fn merge(lists: impl IntoIterator<Item = KeyList>) -> Merged {
     }
 }
 
-fn fill(first: &mut Entry, later: Entry) {
+/// Takes over what was not said before; the fields that contradict it.
+fn fill(first: &mut Entry, later: Entry) -> Vec<&'static str> {
     let Entry {
         text: _,
         label,
@@ -108,13 +128,27 @@ fn fill(first: &mut Entry, later: Entry) {
         models,
         line: _,
     } = later;
-    first.label = first.label.take().or(label);
-    first.project = first.project.take().or(project);
-    first.priority = first.priority.or(priority);
-    first.weight = first.weight.or(weight);
-    first.tags = first.tags.take().or(tags);
-    first.enabled = first.enabled.or(enabled);
-    first.models = first.models.take().or(models);
+    [
+        ("label", take(&mut first.label, label)),
+        ("project", take(&mut first.project, project)),
+        ("priority", take(&mut first.priority, priority)),
+        ("weight", take(&mut first.weight, weight)),
+        ("tags", take(&mut first.tags, tags)),
+        ("enabled", take(&mut first.enabled, enabled)),
+        ("models", take(&mut first.models, models)),
+    ]
+    .into_iter()
+    .filter_map(|(field, agrees)| (!agrees).then_some(field))
+    .collect()
+}
+
+/// Whether what is said later agrees with what was.
+fn take<T: PartialEq>(said: &mut Option<T>, later: Option<T>) -> bool {
+    if said.is_none() {
+        *said = later;
+        return true;
+    }
+    later.is_none() || *said == later
 }
 
 /// Labels that were written go first, so that a default never takes one away from them.

@@ -131,11 +131,6 @@ fn an_error_says_the_line_and_the_remedy_and_shows_no_key() {
         "nothing else belongs here",
     );
     fails(
-        "{\"keys\": [\"made-up-1\"],\n\n\"keys\": [\"made-up-2\"]}",
-        3,
-        "nothing else belongs here",
-    );
-    fails(
         r#"[{"value": "made-up-1", "weight": 0}]"#,
         1,
         "\"enabled\": false",
@@ -146,6 +141,65 @@ fn an_error_says_the_line_and_the_remedy_and_shows_no_key() {
         "true or false",
     );
     fails("[\"made-up-1\",\n7]", 2, "in double quotes");
+}
+
+#[test]
+fn nothing_that_was_written_is_lost_without_a_word() {
+    fails(
+        "[{\"value\": \"made-up-1\",\n\"value\": \"made-up-2\"}]",
+        2,
+        "\"value\" stands twice",
+    );
+    fails(
+        "[{\"value\": \"made-up-1\", \"weight\": 2,\n \"w\\u0065ight\": 3}]",
+        2,
+        "\"weight\" stands twice",
+    );
+    fails(
+        "{\"keys\": [\"made-up-1\"],\n\n\"keys\": [\"made-up-2\"]}",
+        3,
+        "\"keys\" stands twice",
+    );
+    fails(
+        "{\"made-up-1\": 1,\n\"made-up-1\": 2}",
+        2,
+        "the same field twice",
+    );
+    fails(
+        "[\"made-up-1\",\n{\"key\": \"a\", \"label\": \"b\", \"value\": \"made-up-2\"}]",
+        2,
+        "\"key\" and \"label\" are both the label",
+    );
+    reads(
+        r#"[{"key": "a", "label": "a", "value": "made-up-1"}, {"key": "a", "value": "made:up-2"}]"#,
+        &["made-up-1", "made:up-2"],
+    );
+}
+
+#[test]
+fn a_single_word_of_json_is_no_key() {
+    for text in [
+        "null",
+        "true\n",
+        " false",
+        "12345",
+        "-1.5e3",
+        "\"made-up-1\"",
+    ] {
+        fails(text, 0, "not a list of keys");
+        let error = parse_variable(text).unwrap_err();
+        assert_eq!(error.problem, Problem::NotAList, "{text}");
+    }
+    reads("null-made-up\n", &["null-made-up"]);
+}
+
+#[test]
+fn a_key_that_is_for_no_model_is_not_taken_for_one_of_all() {
+    fails(
+        "[\"made-up-1\",\n{\"value\": \"made-up-2\", \"models\": []}]",
+        2,
+        "leave it out for all of them",
+    );
 }
 
 #[test]
@@ -244,8 +298,37 @@ fn a_key_in_two_lists_is_one_key_and_each_list_says_its_part() {
         Duplicate {
             label: "home".into(),
             first: Place { list: 0, line: 2 },
-            again: Place { list: 1, line: 1 }
+            again: Place { list: 1, line: 1 },
+            ignored: Vec::new(),
         }
+    );
+}
+
+#[test]
+fn what_contradicts_what_was_said_of_a_key_before_is_named() {
+    let list = parse(
+        br#"["made-up-1", {"value": "made-up-1", "project": "a", "weight": 2},
+             {"value": "made-up-1", "project": "a", "label": "home"},
+             {"value": "made-up-1", "project": "b", "weight": 5, "label": "made:up", "tags": ["x"]}]"#,
+    )
+    .unwrap();
+    let merged = merge([list]);
+    assert_eq!(merged.keys[0].project.as_deref(), Some("a"));
+    assert_eq!(merged.keys[0].weight, 2);
+    let said: Vec<_> = merged
+        .duplicates
+        .iter()
+        .map(Duplicate::contradiction)
+        .collect();
+    assert_eq!(
+        said,
+        [
+            None,
+            None,
+            Some(
+                "says something else of its label, project and weight, which is ignored".to_owned()
+            )
+        ]
     );
 }
 
@@ -318,8 +401,8 @@ mod properties {
         }
 
         #[test]
-        // A key begins with no dash: a certificate does, and is refused as one.
-        fn a_list_is_the_same_in_every_shape(keys in proptest::collection::vec("[A-Za-z0-9_.][A-Za-z0-9_.-]{0,39}", 1..20)) {
+        // A key begins with no dash: a certificate does, and is refused as one. Nor is it a number or `null`.
+        fn a_list_is_the_same_in_every_shape(keys in proptest::collection::vec("[A-Z_.][A-Za-z0-9_.-]{0,39}", 1..20)) {
             let wanted: Vec<&str> = keys.iter().map(String::as_str).collect();
             let json = serde_json::to_string(&keys).unwrap();
             for text in [keys.join("\n"), json.clone(), format!("{{\"keys\":{json}}}")] {

@@ -1,15 +1,18 @@
 //! Texts into values, one option after the other, and then what they mean together.
 
 use super::upstream::Upstream;
-use super::{Access, CaSource, Config, Log, LogFormat, Origins, Proxy, ProxyUrl, Tls};
+use super::{Access, CaSource, Config, Log, LogFormat, Origins, Proxy, Tls};
+use crate::files;
 use crate::options::value::{self, Listen, Remedy};
-use crate::options::{ConfigError, Given, OptionSpec, Resolved, table};
+use crate::options::{ConfigError, Given, OptionSpec, Origin, Resolved, table};
 use crate::tokens;
 use gemini_relay_core::options::{self, attempts, base_path, host, some_time, strategy};
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
 
 /// Makes the configuration of what was given. Reads the file of client tokens, and nothing else.
@@ -38,11 +41,14 @@ pub(crate) fn check(
         workers: read.must("workers", workers)?,
         access,
         tokens,
-        tokens_file: read.maybe("tokens-file", file)?,
+        secret_files: secret_files(given),
         origins: origins(read.many("allow-origin", origin)?),
         allow_host: read.many("allow-host", host)?,
+        proxy: match read.maybe("proxy", proxy)? {
+            Some(said) => said,
+            None => usual_proxy(&upstream, variables)?,
+        },
         upstream,
-        proxy: read.maybe("proxy", proxy)?.unwrap_or(Proxy::Environment),
         ca: ca(&read, variables)?,
         connect_timeout: read.must("connect-timeout", some_time)?,
         first_byte_timeout: read.must("first-byte-timeout", some_time)?,
@@ -131,6 +137,17 @@ fn spec(name: &'static str) -> &'static OptionSpec {
     table::find(name).unwrap_or(&table::OPTIONS[0])
 }
 
+fn secret_files(given: &Resolved) -> BTreeSet<PathBuf> {
+    let tokens = given.all("tokens").iter();
+    let passwords = given.all("proxy").iter().filter(|g| g.text.contains('@'));
+    let options = tokens.chain(passwords).filter_map(|g| match &g.origin {
+        Origin::File { path, .. } => Some(path.clone()),
+        _ => None,
+    });
+    let tokens_file = given.one("tokens-file").map(|g| PathBuf::from(&g.text));
+    options.chain(tokens_file).collect()
+}
+
 fn access(read: &Reader<'_>, listen: &[Listen], tokens: bool) -> Result<Access, ConfigError> {
     let anonymous = read.must("allow-anonymous", value::on_off)?;
     if tokens {
@@ -171,7 +188,7 @@ fn tls(read: &Reader<'_>, variables: &[(OsString, OsString)]) -> Result<Tls, Con
         (true, None, None) => {
             let ca_file = read
                 .maybe("tls-ca-file", file)?
-                .unwrap_or_else(|| data_folder(variables).join("ca.pem"));
+                .unwrap_or_else(|| files::data_folder(variables).join("ca.pem"));
             Ok(Tls::SelfSigned { ca_file })
         }
         (true, ..) => Err(read.refuse(
@@ -185,27 +202,6 @@ fn tls(read: &Reader<'_>, variables: &[(OsString, OsString)]) -> Result<Tls, Con
             Err(read.refuse("tls-key", "its certificate is missing; add tls-cert"))
         }
     }
-}
-
-/// Where programs keep what is a user's and no setting; the folder at hand where there is no home.
-fn data_folder(variables: &[(OsString, OsString)]) -> PathBuf {
-    let set = |name: &str| {
-        variables
-            .iter()
-            .find(|(n, v)| n == name && Path::new(v).is_absolute())
-            .map(|(_, v)| PathBuf::from(v))
-    };
-    let base = if cfg!(windows) {
-        set("LOCALAPPDATA")
-    } else if cfg!(target_os = "macos") {
-        set("HOME").map(|home| home.join("Library/Application Support"))
-    } else {
-        set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")))
-    };
-    base.map_or_else(
-        || PathBuf::from("gemini-relay"),
-        |base| base.join("gemini-relay"),
-    )
 }
 
 /// Where other programs find further authorities.
@@ -240,17 +236,74 @@ fn origin(text: &str) -> Result<Option<HeaderValue>, Remedy> {
     }
 }
 
-fn proxy(text: &str) -> Result<Proxy, Remedy> {
+/// `None` is straight.
+fn proxy(text: &str) -> Result<Option<Proxy>, Remedy> {
     const REMEDY: Remedy = "write http://HOST:PORT, socks5://HOST:PORT or none";
     if text == "none" {
-        return Ok(Proxy::None);
+        return Ok(None);
     }
-    let uri: http::Uri = text.parse().map_err(|_| REMEDY)?;
+    let uri: Uri = text.parse().map_err(|_| REMEDY)?;
     let known = matches!(uri.scheme_str(), Some("http" | "socks5" | "socks5h"));
-    if known && uri.host().is_some_and(|h| !h.is_empty()) {
-        Ok(Proxy::Url(ProxyUrl(text.to_owned())))
+    // What is no number is let by as a port, and would be none.
+    let somewhere = uri.authority().is_some_and(|to| {
+        let host = to.host();
+        !host.is_empty() && (to.port_u16().is_some() || to.as_str().ends_with(host))
+    });
+    if !known || !somewhere {
+        return Err(REMEDY);
+    }
+    Ok(Some(Proxy {
+        url: text.to_owned(),
+        variable: None,
+    }))
+}
+
+/// What other programs' variables say of the way to the upstream. Somebody who set one has a reason not to go
+/// straight, so one that cannot be used is an error and not passed over.
+fn usual_proxy(
+    upstream: &Upstream,
+    variables: &[(OsString, OsString)],
+) -> Result<Option<Proxy>, ConfigError> {
+    // What is empty is not set.
+    let first = |names: &[&'static str]| {
+        names.iter().find_map(|name| {
+            let (_, value) = variables.iter().find(|(n, v)| n == name && !v.is_empty())?;
+            Some((*name, value.to_string_lossy().into_owned()))
+        })
+    };
+    let names = if upstream.is_https() {
+        ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
     } else {
-        Err(REMEDY)
+        ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+    };
+    let Some((variable, text)) = first(&names) else {
+        return Ok(None);
+    };
+    let (_, not_for) = first(&["NO_PROXY", "no_proxy"]).unwrap_or_default();
+    let any = Matcher::builder().all("http://any").no(not_for).build();
+    if any.intercept(&upstream.destination()).is_none() {
+        return Ok(None);
+    }
+    // Other programs take a bare HOST:PORT for one that speaks HTTP.
+    let url = if text.contains("://") {
+        text.clone()
+    } else {
+        format!("http://{text}")
+    };
+    match proxy(&url) {
+        Ok(Some(proxy)) => Ok(Some(Proxy {
+            variable: Some(variable),
+            ..proxy
+        })),
+        _ => Err(ConfigError::value(
+            spec("proxy"),
+            &Given {
+                text,
+                origin: Origin::Variable(variable.to_owned()),
+            },
+            "the relay speaks to proxies as http://HOST:PORT and socks5://HOST:PORT; write one of these, or set --proxy, \
+             which wins over the variable (none goes straight)",
+        )),
     }
 }
 

@@ -3,7 +3,6 @@
 use super::{CaSource, Config, Tls};
 use crate::keys::Sources;
 use crate::options::{Kind, OptionSpec, Origin, Resolved, show, table::OPTIONS};
-use http::uri::Scheme;
 use serde_json::json;
 use std::fmt::Write;
 
@@ -70,7 +69,10 @@ fn row(spec: &'static OptionSpec, given: &Resolved, config: &Config) -> Row {
     let values = given.all(spec.name);
     // What other programs' variables say.
     let usual = match spec.name {
-        "proxy" if values.is_empty() => usual_proxy(config),
+        "proxy" => config
+            .proxy
+            .as_ref()
+            .and_then(|proxy| Some((proxy.variable?, show::url(&proxy.url)))),
         "ca" if config.ca.len() > values.len() => match config.ca.last() {
             Some(CaSource::File(file, variable)) => Some((
                 *variable,
@@ -124,23 +126,6 @@ fn row(spec: &'static OptionSpec, given: &Resolved, config: &Config) -> Row {
         value,
         origin: origins.join(", "),
     }
-}
-
-/// The proxy on the way to the upstream, and the variable that says so.
-fn usual_proxy(config: &Config) -> Option<(&'static str, String)> {
-    let proxy = config
-        .proxy
-        .matcher()
-        .intercept(&config.upstream.destination())?;
-    let names = if config.upstream.scheme == Scheme::HTTPS {
-        ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
-    } else {
-        ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
-    };
-    let name = names
-        .into_iter()
-        .find(|name| std::env::var_os(name).is_some_and(|said| !said.is_empty()))?;
-    Some((name, show::url(&proxy.uri().to_string())))
 }
 
 /// One long list of files should not push every other line's origin off the screen.

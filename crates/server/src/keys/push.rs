@@ -4,10 +4,11 @@
 //! reads it from a file, since arguments are seen by everybody on the machine; the file is its owner's alone
 //! and is gone afterwards, whatever happened.
 
+use crate::files;
 use crate::relay::stop;
 use gemini_relay_core::KeySpec;
 use serde_json::{Value, json};
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -72,11 +73,7 @@ struct ForAMoment(PathBuf);
 impl ForAMoment {
     fn write(folder: &Path, text: &str) -> std::io::Result<Self> {
         let path = folder.join(format!(".gemini-keys-{}.json", std::process::id()));
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&path)?;
+        let mut file = files::writing(true).create_new(true).open(&path)?;
         let written = Self(path);
         file.write_all(text.as_bytes())?;
         Ok(written)

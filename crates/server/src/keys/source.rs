@@ -308,12 +308,19 @@ fn notes(merged: &Merged, names: &[String], empty: &[String]) -> Vec<String> {
             p.line
         )
     };
-    let duplicates = merged.duplicates.iter().map(|d| {
+    let (plain, contradicting): (Vec<_>, Vec<_>) = merged
+        .duplicates
+        .iter()
+        .partition(|d| d.contradiction().is_none());
+    // What is lost is said before what is the same.
+    let duplicates = contradicting.into_iter().chain(plain).map(|d| {
+        let contradiction = d.contradiction().map(|said| format!(", {said}"));
         format!(
-            "{} is given twice and counts once: {}; {}",
+            "{} is given twice and counts once: {}; {}{}",
             d.label,
             place(d.first),
-            place(d.again)
+            place(d.again),
+            contradiction.unwrap_or_default()
         )
     });
     let renamed = merged.renamed.iter().map(|r| {
@@ -327,11 +334,14 @@ fn notes(merged: &Merged, names: &[String], empty: &[String]) -> Vec<String> {
     let count = merged.duplicates.len() + merged.renamed.len();
     let rest = (count > MOST_NOTES).then(|| format!("and {} more like these", count - MOST_NOTES));
     let empty = empty.iter().map(|name| format!("nothing is in {name}"));
+    let none_is_used = merged.keys.iter().all(|key| !key.enabled);
+    let disabled = none_is_used.then(|| keylist::ALL_DISABLED.to_owned());
     duplicates
         .chain(renamed)
         .take(MOST_NOTES)
         .chain(rest)
         .chain(empty)
+        .chain(disabled)
         .collect()
 }
 

@@ -98,7 +98,10 @@ async fn run(
                 }
             }
             Err(error) => {
-                let said = error.to_string();
+                let said = match error.is_gone() {
+                    true => format!("{error}; {STAY}"),
+                    false => error.to_string(),
+                };
                 if asked || said != last_error {
                     tracing::error!("keys stay as they were: {said}");
                     last_error = said;
@@ -227,6 +230,10 @@ fn stamps(sources: &Sources) -> Vec<Stamp> {
         })
         .collect()
 }
+
+/// A file that is gone may be one that is being replaced, so its keys are not taken away; who removed it because a key
+/// has leaked would think that they were.
+const STAY: &str = "its keys stay in use until it is back or the relay is started again; to take them away now, leave the file there without them";
 
 /// An editor's save is over well within it, and nobody notices it.
 const QUIET: Duration = Duration::from_millis(100);

@@ -121,7 +121,12 @@ struct Records;
 
 impl log::Log for Records {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        let most = if metadata.target().starts_with(WATCHES) {
+            log::LevelFilter::Error
+        } else {
+            log::LevelFilter::Warn
+        };
+        metadata.level() <= log::max_level().min(most)
     }
 
     fn log(&self, record: &log::Record<'_>) {
@@ -150,6 +155,10 @@ impl log::Log for Records {
 /// How this project's targets begin.
 const OURS: &str = "gemini_relay";
 
+/// What watches folders. It warns when one that it watches is removed, as Kubernetes does at each change, and that
+/// is nobody's fault; what comes of it for the keys, [`crate::keys`] finds out and says by itself.
+const WATCHES: &str = "notify";
+
 /// Longer than any line but one with a monstrous model's name in it.
 const KEPT: usize = 16 * 1024;
 
@@ -160,7 +169,7 @@ mod tests {
     use log::Log as _;
 
     #[test]
-    fn libraries_that_use_the_other_way_are_heard_of_warnings() {
+    fn libraries_that_use_the_other_way_are_heard_of_warnings_but_for_the_one_that_watches() {
         let log = Log {
             level: LevelFilter::TRACE,
             format: LogFormat::Pretty,
@@ -169,12 +178,16 @@ mod tests {
         let (lines, guard) = open(log, false, write).unwrap();
         tracing::subscriber::with_default(lines, || {
             take_records();
-            for level in [log::Level::Info, log::Level::Warn] {
+            for (target, level) in [
+                ("mio::poll", log::Level::Info),
+                ("mio::poll", log::Level::Warn),
+                ("notify::inotify", log::Level::Warn),
+            ] {
                 Records.log(
                     &log::Record::builder()
                         .level(level)
-                        .target("notify")
-                        .args(format_args!("a library's {}\nwords", level.as_str()))
+                        .target(target)
+                        .args(format_args!("{target}'s {}\nwords", level.as_str()))
                         .build(),
                 );
             }
@@ -183,7 +196,7 @@ mod tests {
         let mut text = String::new();
         std::io::Read::read_to_string(&mut read, &mut text).unwrap();
         assert!(
-            text.ends_with("  WARN a library's WARN\\nwords\n"),
+            text.ends_with("  WARN mio::poll's WARN\\nwords\n"),
             "{text}"
         );
         assert_eq!(text.lines().count(), 1, "{text}");

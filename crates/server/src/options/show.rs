@@ -51,6 +51,15 @@ pub(crate) fn path(text: &str) -> String {
 
 /// A URL without user, password and query.
 pub(crate) fn url(text: &str) -> String {
+    // A password with one of these in it looks like the end of it.
+    if let Some((before, _)) = text.rsplit_once('@')
+        && before
+            .split_once("://")
+            .map_or(before, |(_, rest)| rest)
+            .contains(['/', '?', '#'])
+    {
+        return "(not shown, there might be a password in it)".to_owned();
+    }
     let text = text.split(['?', '#']).next().unwrap_or_default();
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(s, r)| (s, r));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -91,6 +100,10 @@ mod tests {
             url("http://me:made-up@proxy.example:3128/x?key=made-up"),
             "http://***@proxy.example:3128/x"
         );
+        for password in ["ma/de-up", "made-up?", "made#up", "@made-up/"] {
+            let shown = url(&format!("http://me:{password}@proxy.example:3128"));
+            assert!(!shown.contains("ma"), "{shown}");
+        }
         assert!(!url("made-up-made-up-made-up-made-up-made-up").contains("made-up"));
         assert_eq!(
             url("https://generativelanguage.googleapis.com"),

@@ -290,11 +290,8 @@ impl Way {
         tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
         #[cfg(any(target_os = "linux", target_os = "android"))]
         tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-        let Some(proxy) = config
-            .proxy
-            .matcher()
-            .intercept(&config.upstream.destination())
-        else {
+        let to = config.upstream.destination();
+        let Some(proxy) = config.proxy.as_ref().and_then(|proxy| proxy.way(&to)) else {
             return Self::Direct(tcp);
         };
         if proxy

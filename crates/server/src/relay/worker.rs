@@ -167,8 +167,13 @@ impl Accept {
                     Err(_) => return,
                 },
             };
-            if let Err(error) = ended {
-                tracing::debug!(%peer, "connection ended: {error}");
+            match ended {
+                // hyper has answered with 431 or 414.
+                Err(error) if error.is_parse_too_large() => {
+                    tracing::info!(%peer, "refused at the door: {error}");
+                }
+                Err(error) => tracing::debug!(%peer, "connection ended: {error}"),
+                Ok(()) => {}
             }
         });
     }

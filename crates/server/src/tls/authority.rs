@@ -2,6 +2,7 @@
 
 use super::{TlsError, certificates, read, shown};
 use crate::config::Config;
+use crate::files;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PublicKeyData,
@@ -157,20 +158,14 @@ fn key_file(ca_file: &Path) -> PathBuf {
 }
 
 fn write(path: &Path, text: &str, owner_only: bool) -> Result<(), TlsError> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, if owner_only { 0o600 } else { 0o644 });
     let write = |mut file: std::fs::File| {
-        #[cfg(unix)]
         if owner_only {
-            // The mode above is for new files; one that was there keeps its own.
-            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            files::keep_to_owner(&file)?;
         }
         file.write_all(text.as_bytes())
     };
-    #[cfg(not(unix))]
-    let _ = owner_only;
+    let mut options = files::writing(owner_only);
+    options.create(true).truncate(true);
     options.open(path).and_then(write).map_err(|e| {
         TlsError(format!(
             "{}: it cannot be written ({e}); set tls-ca-file",
