@@ -45,6 +45,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         cases::measure(&built, &scratch, asked.rounds, &mut found)?;
     }
     instructions::relay(&built, &scratch, &mut found)?;
+    if !asked.gate {
+        instructions::nginx(&built, &scratch, &mut found)?;
+    }
     instructions::choosing(&built, &scratch, &mut found)?;
     let text = found.text();
     say!("\n{text}");

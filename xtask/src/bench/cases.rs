@@ -22,7 +22,7 @@ pub(crate) fn measure(
     let cores = Cores::choose();
     found.pinned = cores.proxy.is_some();
     let upstream = proxies::upstream(built, scratch, cores)?;
-    let nginx = proxies::nginx(scratch, upstream.address, cores)?;
+    let nginx = proxies::nginx(scratch, upstream.address, cores, None)?;
     let relay = proxies::relay(built, scratch, upstream.address, cores.proxy, None)?;
     let servers = [&upstream, &nginx, &relay];
     found.idle = (nginx.running.memory().0, relay.running.memory().0);

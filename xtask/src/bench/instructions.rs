@@ -6,39 +6,50 @@
 
 use super::Built;
 use super::children::Running;
-use super::proxies::{self, Cores};
+use super::proxies::{self, Cores, Server};
 use super::report::Found;
 use super::scratch::Scratch;
 use super::window::{self, Limit};
 use crate::say::say;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
 /// Of the relay, for one request of a kilobyte each way.
 pub(crate) fn relay(built: &Built, scratch: &Scratch, found: &mut Found) -> Result<(), String> {
-    let nowhere = Cores {
-        proxy: None,
-        rest: None,
+    let start = |upstream, out: &Path| {
+        proxies::relay(built, scratch, upstream, None, Some(&mut callgrind(out)))
     };
-    let upstream = proxies::upstream(built, scratch, nowhere)?;
+    found.relay_instructions = Some(of_a_request("the relay", built, scratch, start)?);
+    Ok(())
+}
+
+/// The same of nginx: what passing a request on takes.
+pub(crate) fn nginx(built: &Built, scratch: &Scratch, found: &mut Found) -> Result<(), String> {
+    let start =
+        |upstream, out: &Path| proxies::nginx(scratch, upstream, NOWHERE, Some(&|| callgrind(out)));
+    found.nginx_instructions = Some(of_a_request("nginx", built, scratch, start)?);
+    Ok(())
+}
+
+fn of_a_request(
+    name: &str,
+    built: &Built,
+    scratch: &Scratch,
+    start: impl Fn(SocketAddr, &Path) -> Result<Server, String>,
+) -> Result<f64, String> {
+    let upstream = proxies::upstream(built, scratch, NOWHERE)?;
     let mut counted = [0; 2];
     for (requests, count) in REQUESTS.into_iter().zip(&mut counted) {
-        say!("counting the relay's instructions: {requests} requests");
-        let out = scratch.path(&format!("relay-{requests}.callgrind"));
-        let server = proxies::relay(
-            built,
-            scratch,
-            upstream.address,
-            None,
-            Some(&mut callgrind(&out)),
-        )?;
-        window::measure(built, &server, "1k", 1, Limit::Requests(requests), nowhere)?;
+        say!("counting the instructions of {name}: {requests} requests");
+        let out = scratch.path(&format!("proxy-{requests}.callgrind"));
+        let server = start(upstream.address, &out)?;
+        window::measure(built, &server, "1k", 1, Limit::Requests(requests), NOWHERE)?;
         server.running.stop()?;
         *count = total(&out)?;
     }
-    found.relay_instructions = Some(each(counted, REQUESTS));
-    Ok(())
+    Ok(each(counted, REQUESTS))
 }
 
 /// Of the policy, for one request, with few keys and with many that cool.
@@ -91,6 +102,11 @@ fn read_total(text: &str) -> Option<u64> {
         .rev()
         .find_map(|line| line.strip_prefix("totals:")?.trim().parse().ok())
 }
+
+const NOWHERE: Cores = Cores {
+    proxy: None,
+    rest: None,
+};
 
 /// The first covers what happens once: connections, the first growth of buffers and tables.
 const REQUESTS: [usize; 2] = [300, 1800];

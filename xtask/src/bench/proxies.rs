@@ -120,6 +120,7 @@ pub(crate) fn nginx(
     scratch: &Scratch,
     upstream: SocketAddr,
     cores: Cores,
+    under: Option<&dyn Fn() -> Command>,
 ) -> Result<Server, String> {
     let log = scratch.path("nginx.log");
     for _ in 0..5 {
@@ -130,8 +131,16 @@ pub(crate) fn nginx(
             "nginx.conf",
             &nginx_conf(scratch.folder(), address, upstream),
         )?;
+        let mut command = match under {
+            Some(under) => under(),
+            None => on_core(cores.proxy, Path::new("nginx")),
+        };
+        if under.is_some() {
+            // One process: the one that is counted.
+            command.args(["nginx", "-g", "master_process off;"]);
+        }
         let mut running = Running::start(
-            on_core(cores.proxy, Path::new("nginx"))
+            command
                 .arg("-p")
                 .arg(scratch.folder())
                 .arg("-c")

@@ -15,7 +15,9 @@ pub(crate) struct Found {
     /// The most that was resident.
     pub(crate) peak: (u64, u64),
     pub(crate) pinned: bool,
+    /// Of a request of a kilobyte.
     pub(crate) relay_instructions: Option<f64>,
+    pub(crate) nginx_instructions: Option<f64>,
     /// Of choosing: among few keys, among many of which most cool.
     pub(crate) choosing_instructions: Option<(f64, f64)>,
 }
@@ -149,6 +151,12 @@ impl Found {
                 "no program was bound to a core"
             },
         );
+        if let (Some(relay), Some(nginx)) = (self.relay_instructions, self.nginx_instructions) {
+            let _ = writeln!(
+                text,
+                "Instructions of a request of 1 KB, in the program alone: the relay {relay:.0}, nginx {nginx:.0}.\n"
+            );
+        }
     }
 
     fn bars(&self) -> Vec<Bar> {
