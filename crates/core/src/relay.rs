@@ -429,6 +429,8 @@ impl Relay {
             && current.pick.trial
         {
             self.pool.retry_trial(&current.key, current.ring, now);
+            self.release(id);
+            self.trial_failed(current.ring, now);
         }
         self.leave_queue(id);
         self.finish(id);

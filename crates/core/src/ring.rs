@@ -77,6 +77,8 @@ pub(crate) struct Ring {
     strategy: Strategy,
     /// Requests that were given a key and have not finished.
     pub(crate) in_flight: u32,
+    /// Those of them that find out whether somebody who was out may be asked again.
+    pub(crate) trials: u32,
     /// Requests that wait for somebody to come back, in order of arrival.
     pub(crate) waiting: BTreeSet<(Time, RequestId)>,
     /// Not before then is the next of them let go.
@@ -135,6 +137,7 @@ impl Ring {
             keys: Map::default(),
             strategy,
             in_flight: 0,
+            trials: 0,
             waiting: BTreeSet::new(),
             next_release: Time::ZERO,
             suspects: Suspects::default(),
@@ -344,6 +347,7 @@ impl Ring {
     /// Takes a pick's turn in both rotations.
     pub(crate) fn take(&mut self, pick: Pick) {
         self.in_flight += 1;
+        self.trials += u32::from(pick.trial);
         self.groups.take(pick.group);
         if let Some(keys) = self.keys.get_mut(&pick.group) {
             keys.take(pick.slot);
@@ -353,6 +357,7 @@ impl Ring {
     /// A pick's request is over.
     pub(crate) fn give_back(&mut self, pick: Pick) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.trials = self.trials.saturating_sub(u32::from(pick.trial));
         self.groups.give_back(pick.group);
         if let Some(keys) = self.keys.get_mut(&pick.group) {
             keys.give_back(pick.slot);

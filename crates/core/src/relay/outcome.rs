@@ -37,6 +37,9 @@ impl Relay {
         let meaning = verdict.meaning;
         if meaning != Meaning::Served {
             self.release(id);
+            if current.pick.trial {
+                self.trial_failed(current.ring, now);
+            }
             self.note_tried(id, &current, meaning, verdict.effect.is_some());
         }
         let mut passed_over = Vec::new();

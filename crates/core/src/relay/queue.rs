@@ -63,7 +63,7 @@ impl Relay {
     }
 
     /// When somebody can be asked for this request, if it may wait for that: whoever is next, or rests, or has rested
-    /// since it was asked.
+    /// since it was asked, or is being tried by another request.
     pub(super) fn who_comes(
         &mut self,
         id: RequestId,
@@ -100,8 +100,20 @@ impl Relay {
         {
             return Some(now);
         }
-        let back = self.pool.back_for(ring, &keys, &projects)?;
-        (back <= patience).then_some(back)
+        let back = self.pool.back_for(ring, &keys, &projects);
+        back.filter(|back| *back <= patience).or_else(|| {
+            let tried = self.pool.ring_mut(ring).is_some_and(|ring| ring.trials > 0);
+            tried.then_some(now)
+        })
+    }
+
+    /// Somebody who was tried is still out: those that wait for nobody else are told.
+    pub(super) fn trial_failed(&mut self, ring: RingId, now: Time) {
+        let Some(ring) = self.pool.ring_mut(ring) else {
+            return;
+        };
+        let waiting = ring.waiting.iter().map(|(_, id)| (now, *id));
+        self.timers.extend(waiting);
     }
 
     /// When [`ready`](Self::ready) must be asked again, if nothing happens before.

@@ -257,6 +257,39 @@ fn whose_patience_ends_is_never_told_that_no_key_is_for_it() {
     }
 }
 
+#[test]
+fn whoever_comes_while_a_dead_key_is_tried_hears_what_comes_of_it() {
+    for mended in [true, false] {
+        for keys in [&two()[..1], &two()] {
+            let back = NOON + Duration::from_secs(14 * 60);
+            let google = move |_: &Attempt, _: &Facts, now: Time| {
+                if mended && now >= back {
+                    Outcome::Served
+                } else {
+                    refused(400, INVALID)
+                }
+            };
+            let mut crowd = Crowd::new(keys, Settings::default(), google);
+            crowd.arrives(Duration::ZERO, generate("m"));
+            for at in 0..10 {
+                let after = Duration::from_secs(16 * 60) + Duration::from_millis(10 * at);
+                crowd.arrives(after, generate("m"));
+            }
+            let told = crowd.run();
+            for (at, told) in told.iter().enumerate() {
+                let end = if mended && at > 0 {
+                    "served"
+                } else {
+                    "no-usable-key"
+                };
+                assert_eq!(told.end, end, "{at}: {told:?}");
+                let took = told.at.since(told.arrived);
+                assert!(took <= Duration::from_secs(1), "{took:?}");
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Sort {
     Good,
