@@ -249,6 +249,13 @@ impl Pool {
         self.rings.iter()
     }
 
+    /// Wakes whoever's time has come.
+    pub(crate) fn wake(&mut self, ring: RingId, now: Time) {
+        if let Some(ring) = self.rings.get_mut(ring) {
+            ring.wake(&self.known, now);
+        }
+    }
+
     /// Wakes whoever's time has come, and says whether anybody is awake that `want` admits.
     pub(crate) fn has_candidate(&mut self, ring: RingId, want: &Want<'_>, now: Time) -> bool {
         let Some(ring) = self.rings.get_mut(ring) else {
@@ -359,6 +366,11 @@ impl Pool {
         self.known.keys.get(key).map(|key| &key.info)
     }
 
+    /// Where a key is; nowhere, if it is gone.
+    pub(crate) fn index_of(&self, key: KeyId) -> usize {
+        self.known.key_at.get(&key).copied().unwrap_or(usize::MAX)
+    }
+
     pub(crate) fn epoch(&self) -> u32 {
         self.known.epoch
     }
@@ -407,12 +419,14 @@ impl Pool {
     }
 
     /// Whether the same stood against its subject within the hour.
-    pub(crate) fn was_blocked(&self, change: &Change) -> bool {
+    pub(crate) fn was_blocked(&self, change: &Change, now: Time) -> bool {
         let Change::Blocked(subject, block) = change else {
             return false;
         };
         let mut known = self.known.blocks(*subject).iter();
-        known.any(|known| !known.cleared && known.block.same_subject(block))
+        known.any(|known| {
+            !known.cleared && known.block.same_subject(block) && known.block.until + WITHIN > now
+        })
     }
 
     /// Of those out without a known end, who is tried first, when, and what stands against it.
@@ -458,6 +472,9 @@ pub struct Census {
 
 /// As long as an attempt may take to answer: the default first-byte limit.
 const TRIAL: Duration = Duration::from_secs(600);
+
+/// So long after its end a block still tells something of its key's word.
+const WITHIN: Duration = Duration::from_secs(3600);
 
 /// A trial that proved nothing is due again after this.
 const UNPROVEN: Duration = Duration::from_secs(60);

@@ -127,7 +127,8 @@ fn upstream(method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Re
             }
             _ => {}
         }
-        found.method = hash(if verb.is_empty() { collection } else { verb });
+        // A model may be there in one version and not in another.
+        found.method = hash(version, if verb.is_empty() { collection } else { verb });
         describe(&mut found, verb);
         found.partial |= found.streams && headers.contains_key(FIELD_MASK);
     }
@@ -179,7 +180,7 @@ fn openai(
         repeat,
     );
     let below = rest.strip_prefix('/').unwrap_or(rest);
-    found.method = hash(cut(below, b'/').map_or(below, |(first, _)| first));
+    found.method = hash(version, cut(below, b'/').map_or(below, |(first, _)| first));
     if method == Method::POST {
         let (kind, repeat) = match rest {
             "/chat/completions" | "/completions" => (Kind::Generate, Repeat::Freely),
@@ -243,8 +244,9 @@ fn openai_path<'a>(
     (bearer && !google && !keyed).then_some(rest)
 }
 
-fn hash(method: &str) -> u32 {
-    (xxh64(method.as_bytes(), 0) >> 32) as u32
+fn hash(version: &str, method: &str) -> u32 {
+    let version = xxh64(version.as_bytes(), 0);
+    (xxh64(method.as_bytes(), version) >> 32) as u32
 }
 
 /// What stands before and after the first `at`, an ASCII character.

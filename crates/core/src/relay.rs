@@ -158,6 +158,7 @@ struct Request {
 #[derive(Debug)]
 struct Suspicion {
     key: Arc<KeyInfo>,
+    meaning: Meaning,
     /// What it means for its key or project if another serves the request.
     effect: Option<Effect>,
     /// Others were served lately what it was refused: of a request it says little.
@@ -296,20 +297,11 @@ impl Relay {
     pub fn poll(&mut self, id: RequestId, now: Time) -> Step {
         self.leave_queue(id);
         let max_wait = self.settings.max_wait;
-        let epoch = self.pool.epoch();
+        self.renew(id);
         let Some(request) = self.get_mut(id) else {
             return Step::Refuse(Refusal::Stopping);
         };
         request.seen = now;
-        if request.epoch != epoch {
-            request.epoch = epoch;
-            request.tried_keys.clear();
-            request.tried_projects.clear();
-            request.other_carrier = None;
-            request.unshown.clear();
-            // Who was waited for may be gone, and others come.
-            request.pause = None;
-        }
         if let Some(current) = &request.current {
             let attempt = attempt(current, request.attempts);
             return Step::Send(attempt);
@@ -354,9 +346,31 @@ impl Relay {
         self.choose(id, ring, now)
     }
 
+    /// Where the keys are others now, nothing is known of them, and whoever was waited for may be gone. Says whether
+    /// they are.
+    fn renew(&mut self, id: RequestId) -> bool {
+        let epoch = self.pool.epoch();
+        if let Some(request) = self.get_mut(id)
+            && request.epoch != epoch
+        {
+            request.epoch = epoch;
+            request.tried_keys.clear();
+            request.tried_projects.clear();
+            request.resting.clear();
+            request.other_carrier = None;
+            request.unshown.clear();
+            request.pause = None;
+            return true;
+        }
+        false
+    }
+
     fn choose(&mut self, id: RequestId, ring: RingId, now: Time) -> Step {
         let (limit, max_wait) = (self.settings.attempts, self.settings.max_wait);
-        let is_first = self.is_first(id, ring, now);
+        self.pool.wake(ring, now);
+        let (alone, stuck) = self.pool.ring_mut(ring).map_or((true, false), |ring| {
+            (ring.waiting.is_empty(), ring.stuck.is_some())
+        });
         let affinity = self.settings.affinity;
         let Some(request) = self
             .requests
@@ -367,7 +381,9 @@ impl Relay {
         };
         let exhausted = limit.is_some_and(|limit| request.attempts >= limit);
         let patience = request.patience(max_wait);
-        if !exhausted && (is_first || now >= patience) {
+        // Those who came earlier go first if any of them can go, as long as there is time.
+        let its_turn = alone || request.released;
+        if !exhausted && (its_turn || stuck || now >= patience) {
             let earlier = request.facts.conversation.and_then(|turns| turns.earlier);
             let insist = request.insist.take();
             let passing = insist.is_none().then(|| request.passing());
@@ -408,7 +424,7 @@ impl Relay {
                     carriers_tried: if once { 2 } else { 1 },
                 };
                 request.attempts += 1;
-                request.released = true;
+                request.released = its_turn;
                 let step = attempt(&current, request.attempts);
                 request.current = Some(current);
                 return Step::Send(step);
@@ -419,7 +435,7 @@ impl Relay {
 
     /// The answer has gone to the client whole, or broke on the way.
     pub fn finish(&mut self, id: RequestId) {
-        self.release(id);
+        self.release_key(id);
         self.drop_request(id);
     }
 
@@ -429,7 +445,7 @@ impl Relay {
             && current.pick.trial
         {
             self.pool.retry_trial(&current.key, current.ring, now);
-            self.release(id);
+            self.release_key(id);
             self.trial_failed(current.ring, now);
         }
         self.leave_queue(id);
@@ -437,7 +453,7 @@ impl Relay {
     }
 
     /// The attempt is over; its key and project are less loaded.
-    fn release(&mut self, id: RequestId) {
+    fn release_key(&mut self, id: RequestId) {
         let Some(current) = self.get_mut(id).and_then(|request| request.current.take()) else {
             return;
         };

@@ -83,10 +83,14 @@ pub(crate) struct Ring {
     pub(crate) waiting: BTreeSet<(Time, RequestId)>,
     /// Not before then is the next of them let go.
     pub(crate) next_release: Time,
+    /// None of them can be served by whoever is awake; when to look again, if nothing changes before.
+    pub(crate) stuck: Option<Time>,
+    /// How many were served since somebody's quota ran out: the more, the faster those who wait are let go.
+    pub(crate) served_since: u64,
     /// Refused with 401 lately.
     pub(crate) suspects: Suspects,
-    /// When anybody was served last.
-    pub(crate) served: Option<Time>,
+    /// When anybody was served last, by what was asked.
+    served: Map<Route, Time>,
     /// Counts the turns of suspects in plans.
     pub(crate) gone_by: usize,
     used: u64,
@@ -140,8 +144,10 @@ impl Ring {
             trials: 0,
             waiting: BTreeSet::new(),
             next_release: Time::ZERO,
+            stuck: None,
+            served_since: 0,
             suspects: Suspects::default(),
-            served: None,
+            served: Map::default(),
             gone_by: 0,
             used: 0,
         };
@@ -188,6 +194,32 @@ impl Ring {
 
     pub(crate) fn anyone_awake(&self) -> bool {
         self.groups.awake().next().is_some()
+    }
+
+    /// A key was served what these were refused with 401. Gives those of whom that was not known.
+    pub(crate) fn serves(
+        &mut self,
+        route: Route,
+        key: usize,
+        refused: &[usize],
+        now: Time,
+    ) -> Vec<usize> {
+        self.served_since = self.served_since.saturating_add(1);
+        if !self.served.contains_key(&route) && self.served.len() >= MOST_ROUTES {
+            // Clients choose what methods are called.
+            self.served.clear();
+        }
+        self.served.insert(route, now);
+        if self.suspects.is_empty() {
+            return Vec::new();
+        }
+        self.stuck = None;
+        self.suspects.served(route, key, refused)
+    }
+
+    /// When anybody was served last what was asked so.
+    pub(crate) fn served_at(&self, route: Route) -> Option<Time> {
+        self.served.get(&route).copied()
     }
 
     /// Wakes whoever's time has come.
@@ -464,6 +496,7 @@ impl Ring {
                     .map(|key| known.key_state(*key, about, now)),
             )
         };
+        self.stuck = None;
         self.groups.set(group, project.and(keys));
     }
 
@@ -655,6 +688,9 @@ impl Rings {
 
 /// Groups that a request may have tried before a list of the others is made.
 const USUAL: usize = 8;
+
+/// More methods than a model has.
+const MOST_ROUTES: usize = 64;
 
 /// More models and kinds than anybody uses at a time.
 const MAX_RINGS: usize = 256;

@@ -57,9 +57,6 @@ impl Suspects {
     /// all were refused. Gives those of whom that was not known.
     pub(crate) fn served(&mut self, route: Route, key: usize, refused: &[usize]) -> Vec<usize> {
         let mut news = Vec::new();
-        if self.keys.is_empty() {
-            return news;
-        }
         for key in refused {
             if let Some(suspect) = self.keys.get_mut(&(route, *key))
                 && !std::mem::replace(&mut suspect.alone, true)

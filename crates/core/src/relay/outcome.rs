@@ -29,14 +29,20 @@ impl Relay {
             return stale;
         };
         request.seen = now;
-        let Some(current) = request.current.clone() else {
+        let Some(mut current) = request.current.clone() else {
             return stale;
         };
         let verdict = judge(&request.facts, outcome, now);
         let (facts, number) = (request.facts.clone(), request.attempts);
         let meaning = verdict.meaning;
+        let mut renewed = false;
         if meaning != Meaning::Served {
-            self.release(id);
+            self.release_key(id);
+            renewed = self.renew(id);
+            if renewed {
+                current.ring = self.pool.ring(facts.model.as_ref(), facts.kind, now);
+                current.pick.key = self.pool.index_of(current.key.id);
+            }
             if current.pick.trial {
                 self.trial_failed(current.ring, now);
             }
@@ -49,6 +55,7 @@ impl Relay {
                 Next::Deliver(None)
             }
             Meaning::Quota | Meaning::Billing | Meaning::KeyDead => {
+                self.slow_down(current.ring, meaning);
                 self.block(&verdict.effect, &facts, &current, now);
                 if let (Some(effect), Some(request)) = (&verdict.effect, self.get_mut(id)) {
                     request.last_violation = (meaning == Meaning::Quota)
@@ -66,6 +73,7 @@ impl Relay {
                 }
             }
             Meaning::Capacity => {
+                self.slow_down(current.ring, meaning);
                 self.block(&verdict.effect, &facts, &current, now);
                 self.storms.capacity(
                     facts.model.as_ref(),
@@ -82,6 +90,8 @@ impl Relay {
                     now,
                 )
             }
+            // The keys are others: it may be there no more.
+            Meaning::Carrier if renewed && can_repeat => Next::Retry,
             Meaning::Carrier => self.carrier(id, &facts, current.clone(), can_repeat, now),
             Meaning::ModelMissing | Meaning::Denied => {
                 let effect = verdict.effect.clone();
@@ -146,6 +156,15 @@ impl Relay {
         }
     }
 
+    /// Somebody's quota ran out: those who wait are let go one by one again.
+    fn slow_down(&mut self, ring: RingId, meaning: Meaning) {
+        if meaning != Meaning::KeyDead
+            && let Some(ring) = self.pool.ring_mut(ring)
+        {
+            ring.served_since = 0;
+        }
+    }
+
     fn served(
         &mut self,
         id: RequestId,
@@ -179,10 +198,7 @@ impl Relay {
         let alone = self
             .pool
             .ring_mut(current.ring)
-            .map(|ring| {
-                ring.served = Some(now);
-                ring.suspects.served(route, current.pick.key, &refused)
-            })
+            .map(|ring| ring.serves(route, current.pick.key, &refused, now))
             .unwrap_or_default();
         let passed_over = alone
             .into_iter()
@@ -290,17 +306,20 @@ impl Relay {
     ) -> Next {
         let known = effect.as_ref().is_some_and(|effect| {
             let change = self.pool.change(effect, &current.key, false, now);
-            self.pool.was_blocked(&change)
+            self.pool.was_blocked(&change, now)
         });
-        let served = self
-            .pool
-            .ring_mut(current.ring)
-            .and_then(|ring| ring.served);
-        let Some(request) = self.get_mut(id) else {
+        let Some(request) = self
+            .requests
+            .get_mut(id.at as usize)
+            .and_then(|slot| slot.request.as_mut())
+        else {
             return Next::Deliver(None);
         };
+        let ring = self.pool.ring_mut(current.ring);
+        let served = ring.and_then(|ring| ring.served_at(request.facts.route()));
         let project = current.key.project_id;
-        let others = |it: &Suspicion| !it.known && it.key.project_id != project;
+        let others =
+            |it: &Suspicion| !it.known && it.meaning == meaning && it.key.project_id != project;
         let served = meaning == Meaning::ModelMissing
             && served.is_some_and(|at| now.since(at) < LATELY)
             && request.suspicions.len() < MOST_REFUSED;
@@ -312,12 +331,15 @@ impl Relay {
         if !can_repeat {
             return Next::Deliver(Some("body-not-repeatable"));
         }
+        // For a second opinion it may wait, for a third not.
+        let first = request.suspicions.is_empty();
         request.suspicions.push(Suspicion {
             key: Arc::clone(&current.key),
+            meaning,
             effect,
             known,
         });
-        if self.another(id, now) || self.may_wait(id, current.ring, now) {
+        if self.another(id, now) || first && self.may_wait(id, current.ring, now) {
             Next::Retry
         } else if known && self.pool.first_back(current.ring).is_some() {
             // Whoever would serve it rests.

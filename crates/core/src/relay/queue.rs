@@ -4,7 +4,7 @@
 //! ring, for somebody to come back, until its patience ends. Queues are by model and kind, so one
 //! starving model holds nobody else up.
 
-use super::outcome::{LATELY, MOST_REFUSED};
+use super::outcome::MOST_REFUSED;
 use super::{Relay, RequestId, Step};
 use crate::refusal::Refusal;
 use crate::ring::{RingId, Want};
@@ -13,23 +13,6 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 impl Relay {
-    /// Whether those who came earlier need not go first: its turn has come, or none of them can go.
-    pub(super) fn is_first(&mut self, id: RequestId, ring: RingId, now: Time) -> bool {
-        let waiting: Vec<RequestId> = match self.pool.ring_mut(ring) {
-            Some(ring) if !ring.waiting.is_empty() => ring
-                .waiting
-                .iter()
-                .take(LOOKED_AT)
-                .map(|(_, id)| *id)
-                .collect(),
-            _ => return true,
-        };
-        self.get_mut(id).is_some_and(|request| request.released)
-            || !waiting
-                .into_iter()
-                .any(|other| self.someone_for(other, ring, now))
-    }
-
     /// Nobody can be asked now.
     pub(super) fn wait_or_refuse(
         &mut self,
@@ -58,6 +41,13 @@ impl Relay {
         (request.tried_keys, request.tried_projects) = request.settled();
         request.resting.clear();
         let patience = request.patience(max_wait);
+        if let Some(ring) = self.pool.ring_mut(ring) {
+            if comes <= now {
+                ring.stuck = None;
+            } else if ring.waiting.is_empty() {
+                ring.stuck = Some(now + IDLE_RELEASE);
+            }
+        }
         self.enqueue(id, ring, patience);
         Step::Wait
     }
@@ -86,17 +76,15 @@ impl Relay {
             tried_projects: &projects,
             ..request.want()
         };
-        let mut doubt = request.doubt(patience);
-        if self.served.is_some_and(|at| now.since(at) < LATELY) {
-            // As many are asked at a time as may be.
-            doubt.asked = 0;
-        }
         let doubts = Want {
             passing: None,
             ..want
         };
         if self.pool.has_candidate(ring, &want, now)
-            || self.pool.suspect(ring, &doubts, doubt, now).is_some()
+            || self
+                .pool
+                .suspect(ring, &doubts, request.doubt(patience), now)
+                .is_some()
         {
             return Some(now);
         }
@@ -124,12 +112,10 @@ impl Relay {
             .pool
             .rings()
             .filter(|(_, ring)| !ring.waiting.is_empty())
-            .filter_map(|(_, ring)| {
-                if ring.anyone_awake() {
-                    Some(ring.next_release)
-                } else {
-                    ring.next_wake().map(|at| at.max(ring.next_release))
-                }
+            .filter_map(|(_, ring)| match ring.stuck {
+                Some(again) => ring.next_wake().into_iter().chain([again]).min(),
+                None if ring.anyone_awake() => Some(ring.next_release),
+                None => ring.next_wake().map(|at| at.max(ring.next_release)),
             });
         timer.into_iter().chain(ring.min()).min()
     }
@@ -156,9 +142,7 @@ impl Relay {
             .map(|(id, _)| id)
             .collect();
         for ring in rings {
-            if let Some(id) = self.release_next(ring, now) {
-                ready.push(id);
-            }
+            self.release(ring, now, &mut ready);
         }
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP;
@@ -167,29 +151,60 @@ impl Relay {
         ready
     }
 
-    /// Lets the first in a ring's queue go whom somebody awake may serve, one at a time and not all at once: a
-    /// project that is back may have room for one or for a hundred, and its first refusal stops the rest.
-    fn release_next(&mut self, ring: RingId, now: Time) -> Option<RequestId> {
-        if self.pool.ring_mut(ring)?.next_release > now {
-            return None;
+    /// Lets those in a ring's queue go whom somebody awake may serve, the first of them first, and not all at once: a
+    /// project that is back may have room for one or for a hundred, and its first refusal stops the rest. The more
+    /// are served meanwhile, the faster; or a queue that once formed would outlast what it waited for wherever
+    /// more come than are let go.
+    fn release(&mut self, ring: RingId, now: Time, ready: &mut Vec<RequestId>) {
+        self.pool.wake(ring, now);
+        let Some(at) = self.pool.ring_mut(ring) else {
+            return;
+        };
+        if at.next_release > now || at.stuck.is_some_and(|again| again > now) {
+            return;
         }
+        at.stuck = None;
+        let pace = PACE + at.served_since;
+        let spacing = u64::try_from(RELEASE_SPACING.as_millis()).unwrap_or_default() * PACE;
+        at.next_release = now + Duration::from_millis((spacing / pace).max(1));
         let mut last = None;
+        for left in (0..=pace.div_ceil(spacing)).rev() {
+            last = self.next_who_can_go(ring, last, now);
+            let Some((_, id)) = last else {
+                if let Some(at) = self.pool.ring_mut(ring) {
+                    let many = u64::try_from(at.waiting.len()).unwrap_or_default();
+                    at.stuck = Some(now + IDLE_RELEASE + Duration::from_millis(many));
+                }
+                return;
+            };
+            if left == 0 {
+                // Whoever comes waits behind this one.
+                return;
+            }
+            self.leave_queue(id);
+            if let Some(request) = self.get_mut(id) {
+                request.released = true;
+            }
+            ready.push(id);
+        }
+    }
+
+    /// The first in a ring's queue, after this place, whom somebody awake may serve.
+    fn next_who_can_go(
+        &mut self,
+        ring: RingId,
+        mut last: Option<(Time, RequestId)>,
+        now: Time,
+    ) -> Option<(Time, RequestId)> {
         loop {
             let waiting = &self.pool.ring_mut(ring)?.waiting;
             let next = match last {
                 None => waiting.first(),
                 Some(last) => waiting.range((Excluded(last), Unbounded)).next(),
             };
-            let Some(&place) = next else {
-                // Somebody may be awake whom none of them can use: do not ask again at once.
-                self.pool.ring_mut(ring)?.next_release = now + IDLE_RELEASE;
-                return None;
-            };
+            let place = *next?;
             if self.someone_for(place.1, ring, now) {
-                self.pool.ring_mut(ring)?.next_release = now + RELEASE_SPACING;
-                self.leave_queue(place.1);
-                self.get_mut(place.1)?.released = true;
-                return Some(place.1);
+                return Some(place);
             }
             last = Some(place);
         }
@@ -241,14 +256,13 @@ impl Relay {
     }
 }
 
-/// Between two waiting requests that are let go: a refusal is back in about five of these.
+/// Between two waiting requests that are let go, at first: a refusal is back in about five of these.
 const RELEASE_SPACING: Duration = Duration::from_millis(20);
 
-/// Of those that wait, if none of the first so many can be served, somebody who comes now may be: what they found out
-/// is theirs.
-const LOOKED_AT: usize = 8;
+/// After so many were served, those who wait are let go twice as fast.
+const PACE: u64 = 8;
 
-/// How often a queue that somebody awake cannot serve is looked at.
+/// How often a queue that somebody awake cannot serve is looked at, and a millisecond more for each in it.
 const IDLE_RELEASE: Duration = Duration::from_millis(250);
 
 const SWEEP: Duration = Duration::from_secs(60);

@@ -290,6 +290,70 @@ fn whoever_comes_while_a_dead_key_is_tried_hears_what_comes_of_it() {
     }
 }
 
+#[test]
+fn a_queue_does_not_outlast_what_it_waited_for() {
+    // Four keys rest for three seconds, once; many more come than are let go at first.
+    let rested = NOON + Duration::from_secs(8);
+    let google = move |_: &Attempt, _: &Facts, now: Time| {
+        if now > NOON + Duration::from_secs(5) && now < rested {
+            quota("m", MINUTE_ID, 5, rested.since(now))
+        } else {
+            Outcome::Served
+        }
+    };
+    let keys = ["a.1", "b.1", "c.1", "d.1"].map(spec);
+    let mut crowd = Crowd::new(&keys, Settings::default(), google);
+    for at in 0..6000 {
+        crowd.arrives(Duration::from_millis(5 * at), generate("m"));
+    }
+    let told = crowd.run();
+    assert!(unserved(&told).is_empty(), "{}", unserved(&told).len());
+    let late = told.iter().filter(|told| {
+        told.arrived > NOON + Duration::from_secs(12)
+            && told.at.since(told.arrived) > Duration::from_millis(250)
+    });
+    assert_eq!(late.count(), 0, "nobody waits any more");
+}
+
+#[test]
+fn whoever_asks_what_nobody_is_served_holds_nobody_up() {
+    let google = |_: &Attempt, facts: &Facts, _: Time| {
+        if facts.client == ODD {
+            refused(401, TYPE)
+        } else {
+            Outcome::Served
+        }
+    };
+    let names: Vec<KeySpec> = (0..10).map(|at| spec(&format!("{at}.1"))).collect();
+    let mut crowd = Crowd::new(&names, Settings::default(), google);
+    for at in 0..1000 {
+        crowd.arrives(Duration::from_millis(10 * at), generate("m"));
+        if at % 5 == 0 {
+            let odd = Facts {
+                client: ODD,
+                method: 1,
+                ..generate("m")
+            };
+            crowd.arrives(Duration::from_millis(10 * at), odd);
+        }
+    }
+    let odd: Vec<bool> = crowd
+        .facts
+        .iter()
+        .map(|facts| facts.client == ODD)
+        .collect();
+    for (told, odd) in crowd.run().iter().zip(odd) {
+        let took = told.at.since(told.arrived);
+        if odd {
+            assert!(told.end.contains("401"), "{told:?}");
+            assert!(took < Duration::from_secs(6), "{took:?}");
+        } else {
+            assert_eq!(told.end, "served");
+            assert!(took < Duration::from_millis(400), "{took:?}");
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Sort {
     Good,

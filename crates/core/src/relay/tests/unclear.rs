@@ -210,3 +210,86 @@ fn a_refusal_in_hand_outlasts_googles_troubles_and_is_asked_for_once() {
         assert_eq!(asked, 1, "{second:?}");
     }
 }
+
+#[test]
+fn whose_keys_are_others_meanwhile_asks_those() {
+    for refusal in [
+        refused(403, PRIVATE),
+        refused(404, GONE),
+        refused(401, TYPE),
+        refused(400, INVALID),
+        quota("m", DAY_ID, 50, Duration::from_secs(20)),
+    ] {
+        let mut world = World::new(&["a.1", "b.1"], Settings::default());
+        let id = world.relay.admit(generate("m"), world.now);
+        let Step::Send(_) = world.relay.poll(id, world.now) else {
+            panic!("there are keys");
+        };
+        world.relay.reload(&[spec("c.1")], world.now);
+        let done = world.relay.attempt_done(id, &refusal, true, world.now);
+        assert_eq!(done.next, Next::Retry, "{refusal:?}");
+        let Step::Send(attempt) = world.relay.poll(id, world.now) else {
+            panic!("there is another key after {refusal:?}");
+        };
+        assert_eq!(&*attempt.key.label, "c.1");
+    }
+}
+
+#[test]
+fn a_403_and_a_404_do_not_agree() {
+    let mut world = World::new(&["a.1", "b.1", "c.1"], Settings::default());
+    world.google(|attempt, _, _| match &*attempt.key.label {
+        "a.1" => refused(404, GONE),
+        "b.1" => refused(403, PRIVATE),
+        _ => Outcome::Served,
+    });
+    for _ in 0..9 {
+        world.ask(generate("m")).key();
+    }
+}
+
+#[test]
+fn what_was_said_long_ago_tells_nothing_of_a_keys_word() {
+    let mut world = World::new(&["a.1", "b.1"], Settings::default());
+    world.google(|attempt, _, _| match &*attempt.key.label {
+        "a.1" => refused(403, PRIVATE),
+        _ => Outcome::Served,
+    });
+    world.ask(generate("m")).key();
+    world.advance(Duration::from_secs(2 * 3600));
+    world.google(|attempt, _, _| match &*attempt.key.label {
+        "a.1" => refused(403, PRIVATE),
+        _ => quota("m", DAY_ID, 50, Duration::from_secs(20)),
+    });
+    for _ in 0..2 {
+        let end = world.ask(generate("m"));
+        let own = matches!(
+            end,
+            End::Delivered { status: 403, .. }
+                | End::Refused {
+                    refusal: Refusal::Earlier,
+                    ..
+                }
+        );
+        assert!(own, "{end:?}");
+    }
+}
+
+#[test]
+fn a_model_of_another_version_is_no_proof_that_it_is_there() {
+    let names: Vec<String> = (0..20).map(|at| format!("{at}.1")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = World::new(&names, Settings::default());
+    world.google(|_, facts, _| match facts.method {
+        1 => refused(404, GONE),
+        _ => Outcome::Served,
+    });
+    for _ in 0..3 {
+        world.ask(generate("m")).key();
+        let elsewhere = Facts {
+            method: 1,
+            ..generate("m")
+        };
+        assert_eq!(world.ask(elsewhere).attempts(), 2);
+    }
+}
