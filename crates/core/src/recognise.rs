@@ -127,8 +127,15 @@ fn upstream(method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Re
             }
             _ => {}
         }
-        // A model may be there in one version and not in another.
-        found.method = hash(version, if verb.is_empty() { collection } else { verb });
+        // A model may be there in one version and not in another. Whether it streams is no difference.
+        found.method = hash(
+            version,
+            match verb {
+                "" => collection,
+                "streamGenerateContent" => "generateContent",
+                verb => verb,
+            },
+        );
         describe(&mut found, verb);
         found.partial |= found.streams && headers.contains_key(FIELD_MASK);
     }
@@ -466,6 +473,24 @@ mod tests {
         let found = see(Method::POST, path, &[]);
         assert_eq!(found.target, target, "{path}");
         found
+    }
+
+    #[test]
+    fn methods_and_versions_are_told_apart() {
+        let method = |path| see(Method::POST, path, &[]).method;
+        let generate = method("/v1beta/models/m:generateContent");
+        assert_eq!(generate, method("/models/n:streamGenerateContent?alt=sse"));
+        for other in [
+            "/v1beta/models/m:generateAnswer",
+            "/v1/models/m:generateContent",
+            "/v1beta/corpora",
+            "/v1beta/openai/chat/completions",
+        ] {
+            assert_ne!(generate, method(other), "{other}");
+        }
+        let chat = method("/v1/chat/completions");
+        assert_eq!(chat, method("/v1beta/openai/chat/completions"));
+        assert_ne!(chat, method("/v1/responses"));
     }
 
     #[test]
