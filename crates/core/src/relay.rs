@@ -143,6 +143,8 @@ struct Request {
     resting: Vec<(usize, Option<usize>)>,
     pause: Option<Time>,
     queued: Option<RingId>,
+    /// It had a place in a queue, and keeps it.
+    has_waited: bool,
     /// Its turn has come, and it is nobody's to wait for.
     released: bool,
     empties: u32,
@@ -267,6 +269,7 @@ impl Relay {
             resting: Vec::new(),
             pause: None,
             queued: None,
+            has_waited: false,
             released: false,
             empties: 0,
             earlier_tried: false,

@@ -331,15 +331,13 @@ impl Relay {
         if !can_repeat {
             return Next::Deliver(Some("body-not-repeatable"));
         }
-        // For a second opinion it may wait, for a third not.
-        let first = request.suspicions.is_empty();
         request.suspicions.push(Suspicion {
             key: Arc::clone(&current.key),
             meaning,
             effect,
             known,
         });
-        if self.another(id, now) || first && self.may_wait(id, current.ring, now) {
+        if self.another(id, now) || self.may_wait(id, current.ring, now) {
             Next::Retry
         } else if known && self.pool.first_back(current.ring).is_some() {
             // Whoever would serve it rests.

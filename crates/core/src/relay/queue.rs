@@ -29,7 +29,7 @@ impl Relay {
         let Some(request) = self.get_mut(id) else {
             return Step::Refuse(Refusal::Stopping);
         };
-        if crowded {
+        if crowded && !request.has_waited {
             let in_hand = !request.suspicions.is_empty() || !request.unshown.is_empty();
             return Step::Refuse(if in_hand {
                 self.dry(id, ring, now)
@@ -67,7 +67,9 @@ impl Relay {
             .get(id.at as usize)
             .and_then(|slot| slot.request.as_ref())?;
         let patience = request.patience(max_wait);
-        if exhausted || now >= patience || request.unshown.len() >= MOST_REFUSED {
+        // For a second opinion it may wait, for a third not.
+        let enough = request.suspicions.len() > 1 || request.unshown.len() >= MOST_REFUSED;
+        if exhausted || enough || now >= patience {
             return None;
         }
         let (keys, projects) = request.settled();
@@ -113,9 +115,9 @@ impl Relay {
             .rings()
             .filter(|(_, ring)| !ring.waiting.is_empty())
             .filter_map(|(_, ring)| match ring.stuck {
+                _ if !ring.anyone_awake() => ring.next_wake().map(|at| at.max(ring.next_release)),
                 Some(again) => ring.next_wake().into_iter().chain([again]).min(),
-                None if ring.anyone_awake() => Some(ring.next_release),
-                None => ring.next_wake().map(|at| at.max(ring.next_release)),
+                None => Some(ring.next_release),
             });
         timer.into_iter().chain(ring.min()).min()
     }
@@ -216,6 +218,7 @@ impl Relay {
         };
         request.queued = Some(ring);
         request.released = false;
+        request.has_waited = true;
         let arrived = request.arrived;
         if let Some(ring) = self.pool.ring_mut(ring) {
             ring.waiting.insert((arrived, id));

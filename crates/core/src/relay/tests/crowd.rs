@@ -199,11 +199,13 @@ fn those_who_waited_are_served_though_the_first_that_is_back_refuses() {
 }
 
 /// One key with ten a second beside one that this refuses: the ends, and how often the first was asked.
-fn beside(odd: Option<&'static str>, max_wait: u64) -> (Vec<Told>, usize) {
+fn beside(odd: Option<Outcome>, max_wait: u64) -> (Vec<Told>, usize) {
+    let keys = two();
+    let keys = if odd.is_some() { &keys[..] } else { &keys[1..] };
     let used = Rc::new(RefCell::new(BTreeMap::<u64, u32>::new()));
     let google = move |attempt: &Attempt, _: &Facts, now: Time| {
         if &*attempt.key.label == "a.1" {
-            return refused(401, odd.unwrap_or_default());
+            return odd.clone().unwrap();
         }
         let mut used = used.borrow_mut();
         let used = used.entry(now.as_millis() / 6000).or_default();
@@ -218,8 +220,6 @@ fn beside(odd: Option<&'static str>, max_wait: u64) -> (Vec<Told>, usize) {
         max_wait: Duration::from_secs(max_wait),
         ..Settings::default()
     };
-    let keys = two();
-    let keys = if odd.is_some() { &keys[..] } else { &keys[1..] };
     let mut crowd = Crowd::new(keys, settings, google);
     for at in 0..70 {
         crowd.arrives(Duration::from_millis(50 * at), generate("m"));
@@ -233,21 +233,23 @@ fn beside(odd: Option<&'static str>, max_wait: u64) -> (Vec<Told>, usize) {
 #[test]
 fn a_key_that_everybody_is_refused_by_changes_nobodys_place() {
     let (alone, asked_alone) = beside(None, 60);
-    let (told, asked) = beside(Some(TYPE), 60);
-    assert!(unserved(&alone).is_empty() && unserved(&told).is_empty());
-    assert!(asked <= asked_alone + 10, "{asked} {asked_alone}");
-    let second = Duration::from_secs(1);
-    for (at, earlier) in told.iter().enumerate() {
-        let first = told[at..].iter().find(|later| {
-            later.at + second < earlier.at && later.arrived > earlier.arrived + second
-        });
-        assert!(first.is_none(), "{first:?} was served before {earlier:?}");
+    for odd in [refused(401, TYPE), refused(403, REFERRER)] {
+        let (told, asked) = beside(Some(odd), 60);
+        assert!(unserved(&alone).is_empty() && unserved(&told).is_empty());
+        assert!(asked <= asked_alone + 10, "{asked} {asked_alone}");
+        let second = Duration::from_secs(1);
+        for (at, earlier) in told.iter().enumerate() {
+            let first = told[at..].iter().find(|later| {
+                later.at + second < earlier.at && later.arrived > earlier.arrived + second
+            });
+            assert!(first.is_none(), "{first:?} was served before {earlier:?}");
+        }
     }
 }
 
 #[test]
 fn whose_patience_ends_is_never_told_that_no_key_is_for_it() {
-    for odd in [None, Some(TYPE)] {
+    for odd in [None, Some(refused(401, TYPE))] {
         let (told, _) = beside(odd, 6);
         let left = unserved(&told);
         assert!(!left.is_empty());
@@ -288,6 +290,39 @@ fn whoever_comes_while_a_dead_key_is_tried_hears_what_comes_of_it() {
             }
         }
     }
+}
+
+#[test]
+fn who_waited_already_keeps_its_place_though_many_wait() {
+    let back = NOON + Duration::from_secs(5);
+    let google = move |attempt: &Attempt, _: &Facts, now: Time| match &*attempt.key.label {
+        _ if now < back => quota("m", MINUTE_ID, 5, back.since(now)),
+        "a.1" => quota("m", MINUTE_ID, 5, Duration::from_secs(10)),
+        _ if now < back + Duration::from_secs(3) => quota(
+            "m",
+            MINUTE_ID,
+            5,
+            (back + Duration::from_secs(3)).since(now),
+        ),
+        _ => Outcome::Served,
+    };
+    let settings = Settings {
+        max_waiting: 10,
+        ..Settings::default()
+    };
+    let mut crowd = Crowd::new(&two(), settings, google);
+    for at in 0..10 {
+        crowd.arrives(Duration::from_millis(at), generate("m"));
+    }
+    for at in 0..100 {
+        crowd.arrives(Duration::from_millis(5000 + 10 * at), generate("m"));
+    }
+    let told = crowd.run();
+    assert!(
+        unserved(&told[..10]).is_empty(),
+        "{:?}",
+        unserved(&told[..10])
+    );
 }
 
 #[test]

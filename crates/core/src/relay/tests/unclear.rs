@@ -293,3 +293,50 @@ fn a_model_of_another_version_is_no_proof_that_it_is_there() {
         assert_eq!(world.ask(elsewhere).attempts(), 2);
     }
 }
+
+#[test]
+fn whose_keys_are_others_meanwhile_waits_for_those() {
+    let mut world = World::new(&["a.1", "c.1"], Settings::default());
+    let back = world.now + Duration::from_secs(5);
+    world.google(move |attempt, _, now| match &*attempt.key.label {
+        "c.1" if now < back => quota("m", MINUTE_ID, 5, back.since(now)),
+        _ => Outcome::Served,
+    });
+    for _ in 0..2 {
+        world.ask(generate("m")).key();
+    }
+    let id = world.relay.admit(generate("m"), world.now);
+    assert!(matches!(world.relay.poll(id, world.now), Step::Send(_)));
+    world.relay.reload(&[spec("c.1")], world.now);
+    let denied = refused(403, PRIVATE);
+    let done = world.relay.attempt_done(id, &denied, true, world.now);
+    assert_eq!(done.next, Next::Retry);
+    assert_eq!(world.drive(id, &generate("m")).key(), "c.1");
+    assert!(world.now >= back);
+}
+
+#[test]
+fn for_a_third_opinion_nobody_waits() {
+    let mut world = World::new(&["a.1", "b.1", "c.1", "d.1"], Settings::default());
+    for _ in 0..4 {
+        world.ask(generate("m")).key();
+    }
+    let until = world.now + Duration::from_secs(20);
+    world.google(move |attempt, _, now| match &*attempt.key.label {
+        "d.1" if now < until => quota("m", MINUTE_ID, 5, until.since(now)),
+        _ => refused(404, GONE),
+    });
+    for _ in 0..4 {
+        let end = world.ask(generate("m"));
+        let own = matches!(
+            end,
+            End::Delivered { status: 404, .. }
+                | End::Refused {
+                    refusal: Refusal::Earlier,
+                    ..
+                }
+        );
+        assert!(own, "{end:?}");
+        assert!(world.now < until, "{:?}", world.attempts);
+    }
+}
