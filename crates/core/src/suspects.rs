@@ -182,6 +182,9 @@ mod tests {
         assert_eq!(suspects.served(GENERATE, 1, &[0]), [0]);
         assert!(suspects.passes(Passing::Alone, GENERATE, 0, now));
         assert!(!suspects.has(GENERATE, 2, now));
+        suspects.add(GENERATE, 3, now);
+        assert_eq!(suspects.by_age(GENERATE, true), [3, 0], "it comes last");
+        assert_eq!(suspects.by_age(GENERATE, false), [3]);
         assert!(!suspects.has(ANSWER, 0, now), "another method");
     }
 

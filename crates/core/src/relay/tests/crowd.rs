@@ -233,6 +233,7 @@ fn beside(odd: Option<Outcome>, max_wait: u64) -> (Vec<Told>, usize) {
 #[test]
 fn a_key_that_everybody_is_refused_by_changes_nobodys_place() {
     let (alone, asked_alone) = beside(None, 60);
+    assert!(asked_alone <= 70 + 7 * 15, "{asked_alone}");
     for odd in [refused(401, TYPE), refused(403, REFERRER)] {
         let (told, asked) = beside(Some(odd), 60);
         assert!(unserved(&alone).is_empty() && unserved(&told).is_empty());
