@@ -3,6 +3,7 @@
 import { as_text, has_key, initSync, Isolate } from "./gemini_relay_worker.js";
 import wasm from "./gemini_relay_worker_bg.wasm";
 import { pool } from "./index.js";
+import { within } from "./within.js";
 
 initSync({ module: wasm });
 
@@ -24,19 +25,6 @@ export async function open(env, ctx) {
   }
   if (!isolate.hasKeys) await isolate.ready;
   return isolate;
-}
-
-// Waits for something, so long and no longer.
-export async function within(promise, millis, late) {
-  let timer;
-  const over = new Promise((resolve) => {
-    timer = setTimeout(resolve, millis, late);
-  });
-  try {
-    return await Promise.race([promise, over]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 class Shared {

@@ -24,6 +24,7 @@ pub struct Config {
     pub(crate) origins: Vec<String>,
     pub(crate) hosts: Vec<String>,
     pub(crate) upstream: Upstream,
+    pub(crate) body_timeout: Duration,
     pub(crate) first_byte_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) replay_limit: usize,
@@ -103,6 +104,7 @@ impl Config {
             origins,
             hosts,
             upstream: read.value("UPSTREAM", Upstream::google(), Upstream::parse),
+            body_timeout: read.value("BODY_TIMEOUT", BODY_TIMEOUT, options::some_time),
             first_byte_timeout: read.value("FIRST_BYTE_TIMEOUT", TEN_MINUTES, options::some_time),
             idle_timeout: read.value("IDLE_TIMEOUT", TEN_MINUTES, options::some_time),
             replay_limit: read.value("REPLAY_LIMIT", REPLAY_LIMIT, value::size),
@@ -235,6 +237,8 @@ const REGIONS: [&str; 9] = [
     "wnam", "enam", "sam", "weur", "eeur", "apac", "oc", "afr", "me",
 ];
 
+/// As natively (docs/defaults.md).
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 /// An isolate has 128 MB for everything: several such bodies must fit at once.

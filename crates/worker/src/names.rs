@@ -54,13 +54,14 @@ fn stray(variable: &str) -> Option<Stray> {
 const PREFIX: &str = "GEMINI_RELAY_";
 
 /// Those that the Worker reads.
-const HERE: [&str; 19] = [
+const HERE: [&str; 20] = [
     "AFFINITY",
     "ALLOW_ANONYMOUS",
     "ALLOW_HOST",
     "ALLOW_ORIGIN",
     "ATTEMPTS",
     "BASE_PATH",
+    "BODY_TIMEOUT",
     "EGRESS_REGION",
     "FIRST_BYTE_TIMEOUT",
     "IDLE_TIMEOUT",
@@ -77,8 +78,7 @@ const HERE: [&str; 19] = [
 ];
 
 /// Those that only the native relay has.
-const ELSEWHERE: [&str; 17] = [
-    "BODY_TIMEOUT",
+const ELSEWHERE: [&str; 16] = [
     "CA",
     "CONFIG",
     "CONNECT_TIMEOUT",
@@ -145,8 +145,8 @@ mod tests {
             ),
             ("GEMINI_RELAY_XYZ", "there is no setting GEMINI_RELAY_XYZ"),
             (
-                "GEMINI_RELAY_BODY_TIMEOUT",
-                "GEMINI_RELAY_BODY_TIMEOUT does nothing on a Worker",
+                "GEMINI_RELAY_DRAIN_LIMIT",
+                "GEMINI_RELAY_DRAIN_LIMIT does nothing on a Worker",
             ),
         ] {
             let config = Config::read(&json!({variable: "made-up"}).to_string());

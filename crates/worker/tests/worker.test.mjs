@@ -136,25 +136,6 @@ test("keys may be a variable that is a list", () =>
     assert.deepEqual(Object.keys(one.used()).sort(), [key(7), key(8)]);
   }));
 
-test("of a body past the limit what is held is said", async () => {
-  const { gather } = await import("../glue/body.js");
-  const sent = (length) => {
-    let left = 10;
-    const body = new ReadableStream({
-      pull(controller) {
-        if (left-- > 0) controller.enqueue(new Uint8Array(100_000));
-        else controller.close();
-      },
-    });
-    const headers = length ? { "content-length": "1000000" } : {};
-    return { body, headers: new Headers(headers) };
-  };
-  const known = await gather(sent(true), 500_000, 250_000);
-  assert.deepEqual([known.kept, known.shown.length, known.whole], [300_000, 250_000, false]);
-  const unknown = await gather(sent(false), 500_000, 250_000);
-  assert.deepEqual([unknown.kept, unknown.whole], [600_000, false]);
-});
-
 test("a changed list is taken up within two minutes, and a broken one takes no key away", () =>
   on({ kv: { GEMINI_API_KEYS_CONFIG: keyList(1) } }, async (one) => {
     assert.equal((await one.ask()).status, 200);
