@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn native_names_mean_what_they_mean_natively() {
         let config = Config::read(
-            r#"{"GEMINI_RELAY_MAX_WAIT":"5s","GEMINI_RELAY_ATTEMPTS":"all","GEMINI_RELAY_TOKENS":"alice=made-up-1, made-up-2",
+            r#"{"GEMINI_RELAY_MAX_WAIT":"5s","GEMINI_RELAY_ATTEMPTS":"all","GEMINI_RELAY_TOKENS":"alice=made-up-and-long-1, made-up-and-long-2",
                "GEMINI_RELAY_UPSTREAM":"http://127.0.0.1:1/x/v1beta/","GEMINI_RELAY_BASE_PATH":"/deep/er/"}"#,
         );
         assert_eq!(config.settings.max_wait, Duration::from_secs(5));

@@ -123,7 +123,7 @@ fn a_long_name_of_an_entry_is_cut_in_the_log() {
 
 #[test]
 fn a_token_that_can_be_guessed_is_said() {
-    let variables = r#"{"GEMINI_RELAY_TOKENS":"alice=made-up, bob=made-up-and-long-enough"}"#;
+    let variables = r#"{"GEMINI_RELAY_TOKENS":"alice=made-up"}"#;
     let lines = Engine::new(variables, 7, NOW).take_lines();
     assert_eq!(
         lines,
