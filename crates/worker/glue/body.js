@@ -8,6 +8,11 @@ export async function gather(request, limit, shown, pause, room) {
   const header = request.headers.get("content-length");
   const length = header === null ? Infinity : Number(header);
   if (request.body === null || length === 0) return new Body(NOTHING, 0, shown);
+  if (length <= Math.min(FIRST, limit)) {
+    // So little comes at once, or not; and this is the cheapest way to read it.
+    const buffer = await within(request.arrayBuffer(), pause, LATE);
+    return buffer === LATE ? STALLED : new Body(new Uint8Array(buffer), buffer.byteLength, shown);
+  }
   const source = new Source(request.body, pause);
   // Of one that is known to be too long only what is looked into is waited for.
   const most = length <= limit ? length : length === Infinity ? limit : Math.min(limit, shown);
@@ -115,6 +120,7 @@ class Passing {
 
 const NOTHING = new Uint8Array(0);
 const LATE = Symbol();
+const STALLED = { stalled: true };
 
 // What is held of each body that comes; most are no longer.
 const FIRST = 4096;

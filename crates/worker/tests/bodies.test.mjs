@@ -5,7 +5,7 @@ import { connect } from "node:net";
 import path from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
-import { CALL, keyList, on, outcome, pause, quota, served, until } from "./stand.mjs";
+import { CALL, HELLO, keyList, on, outcome, pause, quota, served, until } from "./stand.mjs";
 import { dist } from "./workerd.mjs";
 
 test("large bodies that Google has and thinks about take no retry from a small one", () => {
@@ -52,7 +52,7 @@ function sent({ length, size }) {
       asked.respond(piece);
     },
   });
-  return { method: "POST", body, headers: new Headers(length ? { "content-length": String(length) } : {}) };
+  return { method: "POST", body, arrayBuffer: async () => new ArrayBuffer(size), headers: new Headers(length ? { "content-length": String(length) } : {}) };
 }
 
 async function gathered(request, limit, shown, room = () => true) {
@@ -127,6 +127,7 @@ test("bodies that begin and never end take no retry from others", () => {
 for (const [what, replay, head, body] of [
   ["a body of unsaid length that stops", "1MB", "transfer-encoding: chunked", "1\r\n{\r\n"],
   ["a body that stops before its end", "1MB", "content-length: 100", "{"],
+  ["a large body that stops before its end", "1MB", "content-length: 100000", "{"],
   ["a body that stops on its way to Google", "0", "content-length: 100", "{"],
 ]) {
   test(`${what} is answered with 408`, () =>
@@ -150,7 +151,8 @@ test("a slow body has its time", () =>
       }
       asking.end();
     };
-    assert.equal((await outcome(one.base, { act: slowly })).status, 200);
+    const body = HELLO.padEnd(5000);
+    assert.equal((await outcome(one.base, { body, act: slowly })).status, 200);
   }));
 
 test("a body of unsaid length is sent again as it came", () => {
