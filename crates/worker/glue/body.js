@@ -7,7 +7,7 @@ import { within } from "./within.js";
 export async function gather(request, limit, shown, pause, room) {
   const header = request.headers.get("content-length");
   const length = header === null ? Infinity : Number(header);
-  if (request.body === null || length === 0) return new Body(NOTHING, 0, shown);
+  if (request.body === null || length === 0 || BODILESS.has(request.method)) return new Body(NOTHING, 0, shown);
   if (length <= Math.min(FIRST, limit)) {
     // So little comes at once, or not; and this is the cheapest way to read it.
     const buffer = await within(request.arrayBuffer(), pause, LATE);
@@ -119,6 +119,9 @@ class Passing {
 }
 
 const NOTHING = new Uint8Array(0);
+// The runtime sends no body with these, and refuses a request that has one.
+const BODILESS = new Set(["GET", "HEAD"]);
+
 const LATE = Symbol();
 const STALLED = { stalled: true };
 

@@ -92,12 +92,12 @@ test("what is held of a body that passes through is given back when nobody takes
 });
 
 // A client that begins a body and goes on no more.
-function begun(base, head, body) {
+function begun(base, head, body, line = `POST ${CALL}`) {
   const { hostname, port } = new URL(base);
   const socket = connect(Number(port), hostname);
   let came = "";
   socket.on("error", () => {}).on("data", (piece) => (came += piece));
-  socket.write(`POST ${CALL} HTTP/1.1\r\nhost: relay.example\r\ncontent-type: application/json\r\n${head}\r\n\r\n${body}`);
+  socket.write(`${line} HTTP/1.1\r\nhost: relay.example\r\ncontent-type: application/json\r\n${head}\r\n\r\n${body}`);
   return { socket, came: () => came };
 }
 
@@ -139,6 +139,19 @@ for (const [what, replay, head, body] of [
       socket.destroy();
       assert.equal((await one.ask()).status, 200);
       assert.equal(one.asked.length, 1);
+    }));
+}
+
+for (const method of ["GET", "HEAD"]) {
+  test(`${method} goes out without the body that it has`, () =>
+    on({}, async (one) => {
+      for (const [head, body] of [["content-length: 2", "{}"], ["transfer-encoding: chunked", "2\r\n{}\r\n0\r\n\r\n"]]) {
+        const { socket, came } = begun(one.base, head, body, `${method} /v1beta/models`);
+        await until(() => came() !== "", "the answer");
+        assert.match(came(), /^HTTP\/1\.1 200 [^]*x-gemini-relay-attempts: 1/i);
+        socket.destroy();
+      }
+      assert.deepEqual(one.asked.map(({ length }) => length), [0, 0]);
     }));
 }
 
