@@ -350,8 +350,16 @@ impl Engine {
         }
     }
 
-    /// The body is not sent again. What passes through is let go as it is taken.
+    /// Nothing is sent again, and what that would take is let go: an answer may pass for an hour, and the end of one may
+    /// never be told. What passes through of a body is let go as it is taken.
     fn let_go(&mut self, handle: u32) {
+        if let Some(exchange) = self.exchange(handle) {
+            exchange.headers = HeaderMap::new();
+            exchange.found.target = String::new();
+            exchange.used = Vec::new();
+            exchange.start = Vec::new();
+            exchange.earlier = None;
+        }
         if self
             .exchange(handle)
             .is_some_and(|exchange| exchange.is_kept)

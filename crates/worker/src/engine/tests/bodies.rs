@@ -142,6 +142,31 @@ fn a_body_is_let_go_once_its_answer_passes() {
 }
 
 #[test]
+fn little_is_kept_of_an_exchange_whose_answer_passes() {
+    let mut stand = Stand::new("");
+    let head = format!(
+        "POST\nhttps://relay.example{STREAM}&x={0}\ncontent-type:application/json\nx-pad:{0}\n",
+        "p".repeat(10_000)
+    );
+    let Said::Gather { handle, .. } = stand.engine.begin(&head, NOW) else {
+        panic!()
+    };
+    stand.engine.body(handle, b"{}", 2, true, NOW);
+    stand.engine.planned(handle, "", NOW);
+    stand.engine.answered(handle, 200, "", NOW);
+    let event = format!(
+        "data: {{\"candidates\":[{{\"text\":\"{}\"}}]}}\n\n",
+        "x".repeat(5000)
+    );
+    let said = stand
+        .engine
+        .piece(handle, event.as_bytes(), false, false, NOW);
+    assert!(matches!(said, Said::Pass { .. }), "{said:?}");
+    let held = format!("{:?}", stand.engine.exchanges[&handle]).len();
+    assert!(held < 5000, "{held}");
+}
+
+#[test]
 fn what_is_held_of_a_passing_body_is_counted_until_it_is_taken_though_its_answer_passes() {
     let mut stand = Stand::new(BODIES);
     let (_, handle) = begin(&mut stand.engine, "x", "content-length:9000000\n");
