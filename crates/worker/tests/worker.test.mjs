@@ -116,6 +116,12 @@ test("a table that makes no token lets nobody in, and it is said", () =>
     assert.ok((await one.look()).lines.some((line) => /WARN.*GEMINI_RELAY_TOKENS.*nobody is let in/.test(line)));
   }));
 
+test("tokens under a name in small letters leave nobody's door open", () =>
+  on({ bindings: { gemini_relay_tokens: "alice=made-up-and-long-1", GEMINI_RELAY_ALLOW_ANONYMOUS: "on" } }, async (one) => {
+    assert.equal((await one.ask()).status, 503);
+    assert.ok((await one.look()).lines.some((line) => /WARN.*gemini_relay_tokens.*GEMINI_RELAY_TOKENS/.test(line)));
+  }));
+
 test("a key under a native name is noticed, and the setting to use is named", () =>
   on({ bindings: { GEMINI_API_KEY: key(7) } }, async (one) => {
     assert.equal((await one.ask()).status, 200);
