@@ -32,7 +32,7 @@ use crate::log::{self, Ending, Level, Record};
 use crate::said::{Body, Said};
 use crate::wire::{Cursor, Report};
 use gemini_relay_core::hop::Hop;
-use gemini_relay_core::letin::Door;
+use gemini_relay_core::letin::{Door, TOKEN_AS_NAME};
 use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::recognise::Recognised;
 use gemini_relay_core::refusal::Refusal;
@@ -284,8 +284,14 @@ impl Engine {
             whole,
         );
         exchange.record.kind = facts.kind;
-        exchange.record.model.clone_from(&facts.model);
+        let model = facts.model.clone();
         exchange.facts = Some(facts);
+        if model.as_deref().is_some_and(|it| self.door.names_token(it)) {
+            return self.refuse(handle, &TOKEN_AS_NAME, now);
+        }
+        if let Some(exchange) = self.exchange(handle) {
+            exchange.record.model = model;
+        }
         self.keep(handle, kept);
         // Before the ask is made: of a thousand keys there may be much to tell.
         if self.away > now {
