@@ -291,26 +291,36 @@ pub fn refuse_secrets_in_names(list: &KeyList, secrets: &Secrets) -> Result<(), 
     Ok(())
 }
 
-/// Whether a name is a secret that was put where a name belongs: one of these, or what looks like a key.
+/// Whether a secret was put where a name belongs, whatever stands before and behind it: one of these, or what looks
+/// like a key.
 #[must_use]
 pub fn is_secret(name: &str, secrets: &Secrets) -> bool {
-    name.split_whitespace().any(looks_like_a_key) || secrets.are_in(name.as_bytes(), usize::MAX)
+    let mut marks = MARKS.iter().flat_map(|mark| name.match_indices(mark));
+    marks.any(|(at, _)| {
+        let rest = name.get(at..).unwrap_or_default();
+        looks_like_a_key(rest.split(|c| !is_of_a_key(c)).next().unwrap_or_default())
+    }) || secrets.are_in(name.as_bytes(), usize::MAX)
 }
 
 /// Whether a text looks like what Google has given out so far. Keys may look otherwise, so where keys belong this is
 /// not asked; it is where something else may stand.
 #[must_use]
 pub fn looks_like_a_key(text: &str) -> bool {
-    (text.starts_with("AIza") || text.starts_with("AQ."))
+    MARKS.iter().any(|mark| text.starts_with(mark))
         && text.len() >= 30
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        && text.chars().all(is_of_a_key)
 }
 
 /// What to say of a pool that can serve nobody.
 pub const ALL_DISABLED: &str =
     "all keys are disabled (\"enabled\": false), so no request can be served: enable one";
+
+fn is_of_a_key(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.".contains(c)
+}
+
+/// How keys begin that Google has given out so far.
+const MARKS: [&str; 2] = ["AIza", "AQ."];
 
 const FIELD_HELP: &str = "an entry has \"value\", and may have \"key\" or \"label\", \"project\", \"priority\", \"weight\", \"tags\", \"enabled\", \"models\"";
 

@@ -69,13 +69,17 @@ impl Door {
     /// Who is asking.
     ///
     /// # Errors
-    /// The refusal, when the token is missing or wrong, or when a request without tokens comes from a
-    /// web page of another origin or under a host name that is not the relay's.
+    /// The refusal, when the token is missing or wrong, when it stands in the path, or when a request without tokens
+    /// comes from a web page of another origin or under a host name that is not the relay's.
     pub fn admit(&self, path_and_query: &str, headers: &HeaderMap) -> Result<ClientId, Refusal> {
         if self.tokens.is_empty() {
             return self
                 .foreign(headers)
                 .map_or(Ok(ClientId::ANONYMOUS), |why| Err(Refusal::Forbidden(why)));
+        }
+        let path = path_and_query.split('?').next().unwrap_or_default();
+        if self.names_token(path) {
+            return Err(TOKEN_AS_NAME);
         }
         let from_headers = [&API_KEY, &X_API_KEY]
             .into_iter()
@@ -95,6 +99,16 @@ impl Door {
             }
         }
         Err(Refusal::Unauthorized)
+    }
+
+    /// Whether a client's token stands in a path, or a model's name, as a name: there it would go to Google, and into
+    /// the log. The answer to such a request is [`TOKEN_AS_NAME`].
+    #[must_use]
+    pub fn names_token(&self, text: &str) -> bool {
+        !self.tokens.is_empty()
+            && text.split(['/', ':']).any(|name| {
+                name.len() >= self.shortest && self.client(&decode_bytes(name.as_bytes())).is_some()
+            })
     }
 
     /// Takes off every further header that holds a client token's text, besides those that [`is_credential`]
@@ -320,6 +334,11 @@ pub(crate) const FOREIGN_HOST: &str = "the host name in this request is neither 
 pub const FOREIGN_ORIGIN: &str =
     "a web page's origin is not allowed. Allow it with --allow-origin (GEMINI_RELAY_ALLOW_ORIGIN).";
 
+/// A token that somebody wrote where a model's name belongs.
+pub const TOKEN_AS_NAME: Refusal = Refusal::BadRequest(
+    "a client token stands where a name belongs, and is not sent on; write the model's name there.",
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,6 +399,22 @@ mod tests {
                 "{path} {pairs:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_token_in_the_path_is_not_sent_on() {
+        let door = door(&["alices-own-token", "flash"]);
+        let shown = headers(&[("x-goog-api-key", "alices-own-token")]);
+        for path in [
+            "/v1beta/models/alices-own-token:generateContent",
+            "/v1beta/models/alices%2Down-token:generateContent?alt=sse",
+            "/v1beta/files/alices-own-token",
+        ] {
+            assert_eq!(door.admit(path, &shown), Err(TOKEN_AS_NAME), "{path}");
+        }
+        let path = "/v1beta/models/gemini-2.5-flash:generateContent?key=alices-own-token";
+        assert_eq!(door.admit(path, &shown), Ok(ClientId(0)));
+        assert!(door.names_token("models/alices-own-token"));
     }
 
     #[test]

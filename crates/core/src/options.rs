@@ -19,13 +19,13 @@ pub fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// `name=SECRET`, or the secret alone. What was meant otherwise is refused rather than taken for a bare token, since
-/// the pieces it falls into are easily guessed: `alice=` is what a variable that was not set leaves behind, `{` and
-/// `alice:` are what JSON and YAML come to word by word.
+/// the pieces it falls into are easily guessed: `alice=` and `undefined` are what a variable that was not set leaves
+/// behind, `{`, `'{"alice":` and `alice:` are what JSON and YAML come to word by word, and `SECRET` is in every example.
 ///
 /// # Errors
 /// The remedy.
 pub fn token(word: &str) -> Result<(Option<String>, KeyText), Remedy> {
-    if word.starts_with(['{', '[']) || word.strip_suffix(':').is_some_and(is_name) {
+    if word.starts_with(['{', '[', '=', '(']) || word.strip_suffix(':').is_some_and(is_name) {
         return Err("this is no list of tokens in words; write name=SECRET, with no space in it");
     }
     let (name, secret) = match word.split_once('=') {
@@ -37,6 +37,11 @@ pub fn token(word: &str) -> Result<(Option<String>, KeyText), Remedy> {
         }
         _ => (None, word),
     };
+    if secret.starts_with(['"', '\'', '`'])
+        || secret.starts_with(['{', '[']) && secret.contains('"')
+    {
+        return Err("there is a quote in it; write name=SECRET, without quotes");
+    }
     Ok((name, token_text(secret)?))
 }
 
@@ -57,6 +62,14 @@ pub fn token_of(name: Option<&str>, secret: &str) -> Result<(Option<String>, Key
 fn token_text(secret: &str) -> Result<KeyText, Remedy> {
     if !secret.chars().any(char::is_alphanumeric) {
         return Err("a token has letters or digits in it, and no space");
+    }
+    if NO_SECRETS
+        .iter()
+        .any(|word| secret.eq_ignore_ascii_case(word))
+    {
+        return Err(
+            "this is the word for a secret, or for none; make one up, of 16 characters or more",
+        );
     }
     KeyText::new(secret)
         .map_err(|_| "a token is at most 4096 printable ASCII characters without spaces")
@@ -267,6 +280,9 @@ fn is_name(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
+/// What stands in examples, and what variables that were not set come to.
+const NO_SECRETS: [&str; 6] = ["secret", "undefined", "null", "none", "true", "false"];
+
 /// Two slips in a word of six letters; below it suggestions puzzle more than they help.
 const NEAR: f64 = 0.6;
 
@@ -317,7 +333,19 @@ mod tests {
             "alice: made-up-1",
             "- made-up-1",
             "'{ \"alice\": \"made-up-1\" }'",
+            "'{\"alice\": \"made-up-1\"}'",
+            r#""{\"alice\": \"made-up-1\"}""#,
+            "GEMINI_RELAY_TOKENS={\"alice-of-the-house\": \"made-up-1\"}",
+            "({alice: \"made-up-1\"})",
+            "\"alice=made-up-1\"",
+            "alice='made-up-1'",
+            "alice =made-up-1",
             "*",
+            "name=SECRET",
+            "SECRET",
+            "undefined",
+            "alice=undefined",
+            "null",
         ] {
             let refused = words(text).any(|word| token(word).is_err());
             assert!(refused, "{text}");

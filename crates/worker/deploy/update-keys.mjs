@@ -6,7 +6,7 @@
 // very code that the Worker reads it with. No key is shown, whatever is wrong.
 
 import { spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { as_text, initSync, wrong_with } from "./gemini_relay_worker.js";
@@ -27,7 +27,10 @@ for (const option of options) {
 if (!existsSync(path.join(here, "wrangler.toml"))) stop("wrangler.toml is missing: run this in the folder that was published");
 const file = path.join(here, FILE);
 if (!existsSync(file)) {
-  copyFileSync(path.join(here, `${FILE}.example`), file);
+  const example = path.join(here, `${FILE}.example`);
+  if (!existsSync(example)) stop(`there is no ${FILE}, and no ${FILE}.example to begin with: write ["KEY", "KEY"] into ${FILE}`);
+  // Keys will stand in it, which are nobody else's.
+  writeFileSync(file, readFileSync(example), { mode: 0o600 });
   stop(`${FILE} was not there and is now, with examples in it: write your keys into it and run this again`);
 }
 

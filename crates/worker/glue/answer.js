@@ -2,7 +2,8 @@
 // engine gives another for it.
 
 import { EMPTY, heading } from "./index.js";
-import { leave, over, settle, within } from "./isolate.js";
+import { leave, over, settle } from "./isolate.js";
+import { within } from "./within.js";
 
 export function pass(said, came, held, flight) {
   const { head, headers } = heading(said, 2);

@@ -1,9 +1,10 @@
 // The Worker's entry: requests in, requests out. Nothing is decided here: what came is told to the
 // engine, which is WebAssembly, and what it says is done. Its words are in crates/worker/src/said.rs.
 
-import { leave, open, over, settle, within } from "./isolate.js";
+import { leave, open, over, settle } from "./isolate.js";
 import { gather } from "./body.js";
 import { pass, readAll } from "./answer.js";
+import { within } from "./within.js";
 
 export { PoolObject } from "./pool.js";
 export { EgressObject } from "./egress.js";
@@ -32,20 +33,24 @@ async function serve(request, flight) {
     return answer(said, null);
   }
 
-  const [handle, limit, shown] = said.slice(1).split("\n").map(Number);
+  const [handle, limit, shown, pause] = said.slice(1).split("\n").map(Number);
   flight.handle = handle;
   // A client that goes away ends what is done for it.
   request.signal.addEventListener("abort", () => leave(flight));
 
   let body;
   try {
-    body = await gather(request, limit, shown);
+    body = await gather(request, limit, shown, pause, (bytes) => engine.room(handle, bytes));
   } catch {
     leave(flight);
   }
   if (flight.over) return gone();
-  said = engine.body(handle, body.shown, body.kept, body.whole, Date.now());
-  body.shown = NOTHING;
+  if (body.stalled) {
+    said = engine.stalled(handle, Date.now());
+  } else {
+    said = engine.body(handle, body.shown, body.kept, body.whole, Date.now());
+    body.shown = NOTHING;
+  }
   if (said[0] === "Q") said = engine.planned(handle, await plan(flight, said.slice(1)), Date.now());
 
   let came = null;
@@ -65,7 +70,9 @@ async function serve(request, flight) {
         if (flight.over) return gone();
         said = came.response
           ? engine.answered(handle, came.response.status, flat(came.response.headers), Date.now())
-          : engine.failed(handle, came.silent, Date.now());
+          : body.stalled
+            ? engine.stalled(handle, Date.now())
+            : engine.failed(handle, came.silent, Date.now());
         continue;
       }
       case "E": {

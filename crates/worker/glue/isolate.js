@@ -3,6 +3,7 @@
 import { as_text, has_key, initSync, Isolate } from "./gemini_relay_worker.js";
 import wasm from "./gemini_relay_worker_bg.wasm";
 import { pool } from "./index.js";
+import { within } from "./within.js";
 
 initSync({ module: wasm });
 
@@ -24,19 +25,6 @@ export async function open(env, ctx) {
   }
   if (!isolate.hasKeys) await isolate.ready;
   return isolate;
-}
-
-// Waits for something, so long and no longer.
-export async function within(promise, millis, late) {
-  let timer;
-  const over = new Promise((resolve) => {
-    timer = setTimeout(resolve, millis, late);
-  });
-  try {
-    return await Promise.race([promise, over]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 class Shared {
@@ -129,10 +117,10 @@ async function flush(isolate, engine, env, wait) {
   }
 }
 
-// Everything of the project's own among the variables and secrets, as it is: what wrangler.toml has without quotes
+// Everything of the project's own among the variables and secrets, as it is, in whatever case somebody wrote its name: what wrangler.toml has without quotes
 // comes as a number, as true or false, as a list or as a table. Of a key under a native name only that it is there.
 export function variables(env) {
-  const own = Object.entries(env).filter(([name]) => name.startsWith("GEMINI_RELAY_"));
+  const own = Object.entries(env).filter(([name]) => /^gemini[-_]relay[-_]/i.test(name));
   const native = ["GEMINI_API_KEY", "GOOGLE_API_KEY"].filter((name) => env[name]).map((name) => [name, true]);
   return JSON.stringify(Object.fromEntries([...own, ...native]));
 }

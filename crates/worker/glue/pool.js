@@ -3,7 +3,8 @@
 
 import { DurableObject } from "cloudflare:workers";
 import { Pool } from "./gemini_relay_worker.js";
-import { due, findKeys, KEYS_EVERY, KEYS_PATIENCE, KEYS_STALE, KV_PATIENCE, listEntries, MOST_REQUESTS, variables, within } from "./isolate.js";
+import { due, findKeys, KEYS_EVERY, KEYS_PATIENCE, KEYS_STALE, KV_PATIENCE, listEntries, MOST_REQUESTS, variables } from "./isolate.js";
+import { within } from "./within.js";
 
 export class PoolObject extends DurableObject {
   constructor(ctx, env) {

@@ -24,6 +24,7 @@ pub struct Config {
     pub(crate) origins: Vec<String>,
     pub(crate) hosts: Vec<String>,
     pub(crate) upstream: Upstream,
+    pub(crate) body_timeout: Duration,
     pub(crate) first_byte_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) replay_limit: usize,
@@ -103,6 +104,7 @@ impl Config {
             origins,
             hosts,
             upstream: read.value("UPSTREAM", Upstream::google(), Upstream::parse),
+            body_timeout: read.value("BODY_TIMEOUT", BODY_TIMEOUT, options::some_time),
             first_byte_timeout: read.value("FIRST_BYTE_TIMEOUT", TEN_MINUTES, options::some_time),
             idle_timeout: read.value("IDLE_TIMEOUT", TEN_MINUTES, options::some_time),
             replay_limit: read.value("REPLAY_LIMIT", REPLAY_LIMIT, value::size),
@@ -235,6 +237,8 @@ const REGIONS: [&str; 9] = [
     "wnam", "enam", "sam", "weur", "eeur", "apac", "oc", "afr", "me",
 ];
 
+/// As natively (docs/defaults.md).
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 /// An isolate has 128 MB for everything: several such bodies must fit at once.
@@ -249,7 +253,7 @@ mod tests {
     #[test]
     fn native_names_mean_what_they_mean_natively() {
         let config = Config::read(
-            r#"{"GEMINI_RELAY_MAX_WAIT":"5s","GEMINI_RELAY_ATTEMPTS":"all","GEMINI_RELAY_TOKENS":"alice=made-up-1, made-up-2",
+            r#"{"GEMINI_RELAY_MAX_WAIT":"5s","GEMINI_RELAY_ATTEMPTS":"all","GEMINI_RELAY_TOKENS":"alice=made-up-and-long-1, made-up-and-long-2",
                "GEMINI_RELAY_UPSTREAM":"http://127.0.0.1:1/x/v1beta/","GEMINI_RELAY_BASE_PATH":"/deep/er/"}"#,
         );
         assert_eq!(config.settings.max_wait, Duration::from_secs(5));

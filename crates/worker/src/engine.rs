@@ -5,6 +5,8 @@
 //! | the glue has | calls | and is told to |
 //! |---|---|---|
 //! | a request | `begin` | answer, or gather the body |
+//! | more of its body | `room` | keep it, or pass it through |
+//! | no more of it for too long | `stalled` | answer |
 //! | its body | `body` | ask the pool object |
 //! | a plan, or none | `planned` | send, wait, or answer |
 //! | waited | `turn` | send, wait, or answer |
@@ -18,6 +20,7 @@
 
 mod attempt;
 mod door;
+mod kept;
 mod passing;
 mod sync;
 
@@ -29,7 +32,7 @@ use crate::log::{self, Ending, Level, Record};
 use crate::said::{Body, Said};
 use crate::wire::{Cursor, Report};
 use gemini_relay_core::hop::Hop;
-use gemini_relay_core::letin::Door;
+use gemini_relay_core::letin::{Door, TOKEN_AS_NAME};
 use gemini_relay_core::pool::KeyInfo;
 use gemini_relay_core::recognise::Recognised;
 use gemini_relay_core::refusal::Refusal;
@@ -40,6 +43,7 @@ use gemini_relay_core::watch::Watch;
 use gemini_relay_core::{ClientId, Facts, Surface, Time, options, reading};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use kept::{Kept, SMALL_BODY};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,8 +61,8 @@ pub struct Engine {
     handles: u32,
     /// Those who wait and whose turn has come.
     ready: HashSet<RequestId>,
-    /// Bytes of bodies that the glue keeps.
-    kept: usize,
+    /// What the glue keeps of bodies.
+    kept: Kept,
     outbox: Report,
     cursor: Cursor,
     /// The region to send from, while Google does not serve the place where this runs.
@@ -93,6 +97,10 @@ struct Exchange {
     /// Bytes of the body that the glue keeps, and whether those are all of it.
     kept: usize,
     is_kept: bool,
+    /// How long the client said that it is.
+    length: Option<usize>,
+    /// The client stopped in the middle of it.
+    stalled: bool,
     /// The body could be sent once, and was.
     gone: bool,
     id: Option<RequestId>,
@@ -175,7 +183,7 @@ impl Engine {
             exchanges: HashMap::new(),
             handles: 0,
             ready: HashSet::new(),
-            kept: 0,
+            kept: Kept::new(config.replay_total, config.tokens.len() > 1),
             outbox: Report::default(),
             cursor: Cursor::default(),
             egress: None,
@@ -215,6 +223,42 @@ impl Engine {
         }
     }
 
+    /// Whether so many bytes of a body may be kept. What does not say its length is small for as long as it is.
+    pub fn room(&mut self, handle: u32, bytes: usize) -> bool {
+        let limit = self.config.replay_limit;
+        let Some(exchange) = self.exchanges.get_mut(&handle) else {
+            return false;
+        };
+        let is_small = exchange.length.unwrap_or(bytes) <= SMALL_BODY;
+        let room = self.kept.room(exchange.client, is_small);
+        let fits = bytes <= limit && bytes.saturating_sub(exchange.kept) <= room;
+        if fits {
+            self.keep(handle, bytes);
+        }
+        fits
+    }
+
+    /// So many bytes of a body are held now.
+    fn keep(&mut self, handle: u32, bytes: usize) {
+        if let Some(exchange) = self.exchanges.get_mut(&handle) {
+            let before = std::mem::replace(&mut exchange.kept, bytes);
+            self.kept.change(exchange.client, before, bytes);
+        }
+    }
+
+    /// The client stopped in the middle of its body, on its way to Google or before.
+    pub fn stalled(&mut self, handle: u32, now: Time) -> Said {
+        let Some(exchange) = self.exchange(handle) else {
+            return Said::Gone;
+        };
+        exchange.stalled = true;
+        if exchange.id.is_some() {
+            self.failed(handle, Failure::Broken, now)
+        } else {
+            self.refuse(handle, &Refusal::Stalled, now)
+        }
+    }
+
     /// Shows the body: `shown` is its beginning, at most as much as was asked for; `kept` says how much
     /// of it is held, and `whole` whether that is all of it, so that it can be sent again.
     pub fn body(&mut self, handle: u32, shown: &[u8], kept: usize, whole: bool, now: Time) -> Said {
@@ -222,7 +266,6 @@ impl Engine {
         let Some(exchange) = self.exchange(handle) else {
             return Said::Gone;
         };
-        let reserved = std::mem::replace(&mut exchange.kept, kept);
         exchange.heard = now;
         exchange.is_kept = whole;
         exchange.record.received = kept as u64;
@@ -241,9 +284,15 @@ impl Engine {
             whole,
         );
         exchange.record.kind = facts.kind;
-        exchange.record.model.clone_from(&facts.model);
+        let model = facts.model.clone();
         exchange.facts = Some(facts);
-        self.kept = self.kept.saturating_sub(reserved) + kept;
+        if model.as_deref().is_some_and(|it| self.door.names_token(it)) {
+            return self.refuse(handle, &TOKEN_AS_NAME, now);
+        }
+        if let Some(exchange) = self.exchange(handle) {
+            exchange.record.model = model;
+        }
+        self.keep(handle, kept);
         // Before the ask is made: of a thousand keys there may be much to tell.
         if self.away > now {
             return self.go(handle, None, now);
@@ -257,10 +306,10 @@ impl Engine {
             return;
         };
         // What is kept comes first, and was counted when it came.
-        let kept = exchange.kept.min(bytes);
-        exchange.kept -= kept;
+        let left = exchange.kept.saturating_sub(bytes);
+        let kept = exchange.kept - left;
         exchange.record.received += (bytes - kept) as u64;
-        self.kept = self.kept.saturating_sub(kept);
+        self.keep(handle, left);
     }
 
     /// The client went away, or the glue gives up.
@@ -307,13 +356,22 @@ impl Engine {
         }
     }
 
-    /// The body is not sent again. What passes through is let go as it is taken.
+    /// Nothing is sent again, and what that would take is let go: an answer may pass for an hour, and the end of one may
+    /// never be told. What passes through of a body is let go as it is taken.
     fn let_go(&mut self, handle: u32) {
-        let kept = self
+        if let Some(exchange) = self.exchange(handle) {
+            exchange.headers = HeaderMap::new();
+            exchange.found.target = String::new();
+            exchange.used = Vec::new();
+            exchange.start = Vec::new();
+            exchange.earlier = None;
+        }
+        if self
             .exchange(handle)
-            .filter(|exchange| exchange.is_kept)
-            .map_or(0, |exchange| std::mem::take(&mut exchange.kept));
-        self.kept = self.kept.saturating_sub(kept);
+            .is_some_and(|exchange| exchange.is_kept)
+        {
+            self.keep(handle, 0);
+        }
     }
 
     /// Nothing more is done for a request: the policy learns of it and the log gets its line.
@@ -321,7 +379,7 @@ impl Engine {
         let Some(exchange) = self.exchanges.remove(&handle) else {
             return;
         };
-        self.kept = self.kept.saturating_sub(exchange.kept);
+        self.kept.change(exchange.client, exchange.kept, 0);
         if let Some(id) = exchange.id {
             self.ready.remove(&id);
             if exchange.record.ending == Ending::Cancelled {
@@ -372,8 +430,11 @@ impl Engine {
         let Some(exchange) = self.exchange(handle) else {
             return Said::Gone;
         };
+        // Whatever that came to upstream.
+        let stalled = exchange.stalled;
+        let refusal = if stalled { &Refusal::Stalled } else { refusal };
         // Another key might have helped, had the body still been here.
-        let gone = !exchange.record.verdicts.is_empty() && !exchange.is_kept;
+        let gone = !stalled && !exchange.record.verdicts.is_empty() && !exchange.is_kept;
         exchange.record.reason = Some(if gone {
             "body-past-replay-limit"
         } else {

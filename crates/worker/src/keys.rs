@@ -352,6 +352,9 @@ mod tests {
             json!([[ONE, "work"], ["second", TWO]]),
             json!([[ONE, format!("[\"{TWO}")], ["second", TWO]]),
             json!([["made-up-token-1", "work"], ["second", TWO]]),
+            json!([[format!("old-{ONE}"), "work"], ["second", TWO]]),
+            json!([[format!("{ONE}/x"), "["], ["second", TWO]]),
+            json!([[format!("u:{ONE}"), format!("[\"{TWO}")], ["second", TWO]]),
         ] {
             let tokens = [("alice".to_owned(), KeyText::new("made-up-token-1").unwrap())];
             let keys = read(&json!({ "entries": entries }).to_string(), &tokens, false);
@@ -361,6 +364,13 @@ mod tests {
                 "{said}"
             );
         }
+    }
+
+    #[test]
+    fn an_entrys_name_with_a_key_in_it_is_no_label() {
+        let found = json!({"entries": [[format!("old-{ONE}"), TWO]]});
+        let (labels, problems) = labels(&found);
+        assert_eq!((labels, problems), (vec!["key_0".to_owned()], 0));
     }
 
     #[test]

@@ -20,13 +20,15 @@ pub(crate) fn strays(variables: &Value) -> Vec<Stray> {
 }
 
 fn stray(variable: &str) -> Option<Stray> {
-    let Some(name) = variable.strip_prefix(PREFIX) else {
+    // Whoever writes it otherwise means the same.
+    let upper = variable.to_ascii_uppercase().replace('-', "_");
+    let Some(name) = upper.strip_prefix(PREFIX) else {
         return NATIVE_KEYS.contains(&variable).then(|| Stray {
             said: format!("{variable} does nothing on a Worker; {KEYS_ARE}"),
             is_of_the_door: false,
         });
     };
-    if HERE.contains(&name) {
+    if upper == variable && HERE.contains(&name) {
         return None;
     }
     let near = options::nearest(name, HERE);
@@ -54,13 +56,14 @@ fn stray(variable: &str) -> Option<Stray> {
 const PREFIX: &str = "GEMINI_RELAY_";
 
 /// Those that the Worker reads.
-const HERE: [&str; 19] = [
+const HERE: [&str; 20] = [
     "AFFINITY",
     "ALLOW_ANONYMOUS",
     "ALLOW_HOST",
     "ALLOW_ORIGIN",
     "ATTEMPTS",
     "BASE_PATH",
+    "BODY_TIMEOUT",
     "EGRESS_REGION",
     "FIRST_BYTE_TIMEOUT",
     "IDLE_TIMEOUT",
@@ -77,8 +80,7 @@ const HERE: [&str; 19] = [
 ];
 
 /// Those that only the native relay has.
-const ELSEWHERE: [&str; 17] = [
-    "BODY_TIMEOUT",
+const ELSEWHERE: [&str; 16] = [
     "CA",
     "CONFIG",
     "CONNECT_TIMEOUT",
@@ -136,6 +138,10 @@ mod tests {
                 "there is no setting GEMINI_RELAY_TOKEN (did you mean GEMINI_RELAY_TOKENS?); nobody is let in without a token until it is gone",
             ),
             (
+                "gemini_relay_max_wait",
+                "there is no setting gemini_relay_max_wait (did you mean GEMINI_RELAY_MAX_WAIT?)",
+            ),
+            (
                 "GEMINI_RELAY_KEYS",
                 "GEMINI_RELAY_KEYS does nothing on a Worker; keys are in KV, or in the secret GEMINI_API_KEYS",
             ),
@@ -145,8 +151,8 @@ mod tests {
             ),
             ("GEMINI_RELAY_XYZ", "there is no setting GEMINI_RELAY_XYZ"),
             (
-                "GEMINI_RELAY_BODY_TIMEOUT",
-                "GEMINI_RELAY_BODY_TIMEOUT does nothing on a Worker",
+                "GEMINI_RELAY_DRAIN_LIMIT",
+                "GEMINI_RELAY_DRAIN_LIMIT does nothing on a Worker",
             ),
         ] {
             let config = Config::read(&json!({variable: "made-up"}).to_string());
@@ -172,6 +178,15 @@ mod tests {
             assert!(config.problems[0].contains("nobody is let in"), "{name}");
             variables["GEMINI_RELAY_TOKENS"] = json!("alice=made-up-1");
             assert_eq!(Config::read(&variables.to_string()).tokens.len(), 1);
+        }
+        for name in [
+            "gemini_relay_tokens",
+            "GEMINI_RELAY_token",
+            "Gemini-Relay-Tokens",
+            "gemini_relay_allow_host",
+        ] {
+            let variables = json!({name: "x", "GEMINI_RELAY_ALLOW_ANONYMOUS": "on"});
+            assert!(!Config::read(&variables.to_string()).anonymous, "{name}");
         }
         for name in [
             "EGRESS_REGIONS",

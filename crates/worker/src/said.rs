@@ -18,7 +18,8 @@ pub enum Said {
         /// The body.
         body: Body,
     },
-    /// Read the body of request `handle`, keeping up to `limit` bytes of it, and show it by `body`.
+    /// Read the body of request `handle`, keeping up to `limit` bytes of it as far as there is `room`, and show it by
+    /// `body`.
     Gather {
         /// Names the request from now on.
         handle: u32,
@@ -26,6 +27,8 @@ pub enum Said {
         limit: usize,
         /// The most to show.
         shown: usize,
+        /// The longest pause inside it, in milliseconds.
+        pause: u32,
     },
     /// Ask for a plan with this message, and hand what comes to `planned`.
     Ask(String),
@@ -108,8 +111,9 @@ impl Said {
                 handle,
                 limit,
                 shown,
+                pause,
             } => {
-                let _ = write!(out, "G{handle}\n{limit}\n{shown}");
+                let _ = write!(out, "G{handle}\n{limit}\n{shown}\n{pause}");
             }
             Self::Ask(message) => {
                 let _ = write!(out, "Q{message}");

@@ -48,6 +48,18 @@ impl Isolate {
         said
     }
 
+    /// See [`Engine::room`].
+    pub fn room(&mut self, handle: u32, bytes: usize) -> bool {
+        self.0.room(handle, bytes)
+    }
+
+    /// See [`Engine::stalled`].
+    pub fn stalled(&mut self, handle: u32, now: f64) -> String {
+        let said = self.0.stalled(handle, at(now)).encode();
+        self.say();
+        said
+    }
+
     /// See [`Engine::body`].
     pub fn body(
         &mut self,

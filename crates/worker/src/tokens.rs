@@ -2,7 +2,8 @@
 //!
 //! Words as natively, or a table or a list, as `wrangler.toml` has them and JSON in a secret. Whoever says a token is let
 //! in, and what is taken apart in the wrong place makes tokens of what was none: the braces of JSON that does not parse, or
-//! the name in a table that was meant as one token's parts. Where that may have happened nobody is let in.
+//! the name in a table that was meant as one token's parts. Where that may have happened nobody is let in: names are
+//! short, so of several secrets each has to be long.
 
 use gemini_relay_core::value::Remedy;
 use gemini_relay_core::{KeyText, options};
@@ -21,15 +22,19 @@ pub(crate) fn read(given: Option<&Value>) -> Result<Vec<(String, KeyText)>, Stri
         Some(Value::String(text)) if text.trim_start().starts_with(['{', '[']) => {
             members(&json(text).map_err(whole)?)
         }
-        Some(Value::String(text)) => options::words(text).map(options::token).collect(),
+        Some(Value::String(text)) => words(text),
         Some(other) => members(other),
     };
+    let several = said.len() > 1;
     if said.is_empty() {
         return Err(whole(NOTHING));
     }
     said.into_iter()
         .enumerate()
-        .map(|(at, token)| token.map_err(|remedy| (at, remedy.to_owned())))
+        .map(|(at, token)| match token {
+            Ok((_, secret)) if several && options::is_short(&secret) => Err((at, SHORT.to_owned())),
+            said => said.map_err(|remedy| (at, remedy.to_owned())),
+        })
         .collect::<Result<Vec<_>, _>>()
         .and_then(options::named)
         .map_err(|(at, remedy)| format!(", token {}: {remedy}", at + 1))
@@ -74,6 +79,20 @@ fn colons(text: &str) -> usize {
         }
     }
     colons
+}
+
+fn words(text: &str) -> Vec<Result<Token, Remedy>> {
+    let mut said: Vec<_> = options::words(text).map(options::token).collect();
+    if said.len() > 1 {
+        for token in &mut said {
+            if let Ok((Some(name), _)) = token
+                && is_part(name)
+            {
+                *token = Err(NO_PARTS);
+            }
+        }
+    }
+    said
 }
 
 fn members(given: &Value) -> Vec<Result<Token, Remedy>> {
@@ -149,10 +168,10 @@ const NOTHING: Remedy = r#"there is none in it; write "name=SECRET", or remove i
 
 const NO_TOKEN: Remedy = r#"write "name=SECRET", or a table of alice = "SECRET", or a list of { name = "alice", secret = "SECRET" }"#;
 
-const NO_PARTS: Remedy = r#"a token's parts are name and secret, as in { name = "alice", secret = "SECRET" }; and no client in a table is called by a word for such a part, such as user or id"#;
+const NO_PARTS: Remedy = r#"a token's parts are name and secret, as in { name = "alice", secret = "SECRET" }; and of several clients, or in a table, none is called by a word for such a part, such as user or id"#;
 
-/// In such a table the name of a client may stand where a secret should, and names are short.
-const SHORT: Remedy = "a secret in a table has 16 characters or more";
+/// The name of a client may stand where a secret should, and names are short.
+const SHORT: Remedy = "of several secrets, and in a table, each has 16 characters or more";
 
 #[cfg(test)]
 mod tests {
@@ -184,8 +203,14 @@ mod tests {
 
     #[test]
     fn tables_and_lists_of_tokens_are_taken_as_they_are() {
-        let listed = json!([{"name": "alice", "secret": "made-up-1"}, "bob=made-up-2", {"secret": "made=up-3"}]);
-        let named = ["alice=made-up-1", "bob=made-up-2", "client_0=made=up-3"];
+        let listed = json!([
+            {"name": "alice", "secret": "made-up-and-long-1"}, "bob=made-up-and-long-2", {"secret": "made=up-and-long-3"}
+        ]);
+        let named = [
+            "alice=made-up-and-long-1",
+            "bob=made-up-and-long-2",
+            "client_0=made=up-and-long-3",
+        ];
         assert_eq!(tokens(&listed), named);
         let table = json!({"alice": "made-up-and-long-1", "bob": "made-up-and-long-2"});
         assert_eq!(
@@ -193,7 +218,7 @@ mod tests {
             ["alice=made-up-and-long-1", "bob=made-up-and-long-2"]
         );
         let one = json!({"name": "alice", "secret": "made-up-1"});
-        assert_eq!(tokens(&one), &named[..1]);
+        assert_eq!(tokens(&one), ["alice=made-up-1"]);
         for text in [listed, table, one] {
             assert_eq!(tokens(&json!(text.to_string())), tokens(&text));
         }
@@ -226,6 +251,40 @@ mod tests {
         let secret = r#"made:"up:and"-long\"#;
         let text = json!({"alice": secret}).to_string();
         assert_eq!(tokens(&json!(text)), [format!("alice={secret}")]);
+    }
+
+    #[test]
+    fn the_pieces_of_what_was_meant_otherwise_let_nobody_in() {
+        let house = "alice-of-the-house";
+        for text in [
+            r#"'{"alice": "made-up-and-long-1"}'"#,
+            r#"'["alice", "made-up-and-long-1"]'"#,
+            r#""{\"alice\": \"made-up-and-long-1\"}""#,
+            r#"GEMINI_RELAY_TOKENS={"alice": "made-up-and-long-1"}"#,
+            &format!(r#"GEMINI_RELAY_TOKENS={{"{house}": "made-up-and-long-1"}}"#),
+            &format!(r#"'{{"{house}": "made-up-and-long-1"}}'"#),
+            "name=alice secret=made-up-and-long-1",
+            &format!("name={house} secret=made-up-and-long-1"),
+            "alice =made-up-and-long-1",
+            "alice= made-up-and-long-1",
+            &format!("{house} =made-up-and-long-1"),
+            "alice => made-up-and-long-1",
+            "name,secret\nalice,made-up-and-long-1",
+            "# mine\nalice=made-up-and-long-1",
+            "Bearer made-up-and-long-1",
+            "\"alice=made-up-and-long-1\"",
+            r#"["alice", "made-up-and-long-1"]"#,
+            "undefined",
+            "null",
+            "name=SECRET",
+            "alice=SECRET, bob=made-up-and-long-1",
+            "user: alice\npassword: made-up-and-long-1",
+        ] {
+            assert_eq!(tokens(&json!(text)), [""; 0], "{text}");
+        }
+        for text in ["name=made-up-1", "made-up-1", "null=made-up-1"] {
+            assert_eq!(tokens(&json!(text)).len(), 1, "{text}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -41,8 +41,17 @@ test("without a list the example is put there, and nothing is sent", () =>
     assert.equal(first.status, 1);
     assert.match(first.said, /gemini-keys\.json was not there and is now/);
     assert.ok(existsSync(path.join(folder, "gemini-keys.json")));
+    if (process.platform !== "win32") assert.equal(statSync(path.join(folder, "gemini-keys.json")).mode & 0o777, 0o600);
     assert.match(run().said, /still has the examples/);
     assert.equal(asked(), "");
+  }));
+
+test("without a list and without an example it is said what to write", () =>
+  published(({ run, folder }) => {
+    rmSync(path.join(folder, "gemini-keys.json.example"));
+    const { status, said } = run();
+    assert.equal(status, 1);
+    assert.match(said, /^update-keys: there is no gemini-keys\.json, .*write \["KEY"/);
   }));
 
 test("a list that cannot be read is told where, and not sent", () =>

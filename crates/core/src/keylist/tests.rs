@@ -247,6 +247,26 @@ fn a_key_is_never_taken_for_a_name() {
 }
 
 #[test]
+fn what_looks_like_a_key_is_met_anywhere_in_a_name() {
+    for key in [
+        "AIza-made-up-key-of-thirty-letters",
+        "AQ.made-up-key-of-thirty-letters",
+    ] {
+        for name in ["", "old-", "old", "backup:", "u:", "é/"] {
+            for after in ["", "/x", " x", "-AIza"] {
+                let name = format!("{name}{key}{after}");
+                assert!(is_secret(&name, &Secrets::default()), "{name}");
+                let list = format!(r#"[{{"label": "{name}", "value": "made-up-1"}}]"#);
+                fails(&list, 1, "write a name");
+            }
+        }
+    }
+    for name in ["AIza", "the AIza-one of many words that come", "FAQ.of-us"] {
+        assert!(!is_secret(name, &Secrets::default()), "{name}");
+    }
+}
+
+#[test]
 fn what_is_too_much_is_refused_before_it_is_read() {
     let error = parse(&vec![b'k'; 17 * 1024 * 1024]).unwrap_err();
     assert_eq!(error.problem, Problem::TooLarge);

@@ -8,7 +8,7 @@ use super::shared::Shared;
 use super::upstream::Upstream;
 use super::worker::Seat;
 use super::{control, tunnel};
-use gemini_relay_core::letin::FOREIGN_ORIGIN;
+use gemini_relay_core::letin::{FOREIGN_ORIGIN, TOKEN_AS_NAME};
 use gemini_relay_core::recognise::{Destination, Recognised, recognise};
 use gemini_relay_core::refusal::Refusal;
 use gemini_relay_core::scan::{Found, Scanner};
@@ -162,7 +162,7 @@ async fn exchange(
         if let Err(error) = source.gather(&mut scanner).await {
             ticket.record.received = source.total();
             return match error {
-                BodyError::Stalled => stalled(shared, &found, ticket),
+                BodyError::Stalled => refuse_body(shared, &Refusal::Stalled, &found, ticket),
                 // Nobody reads an answer.
                 BodyError::Broken(_) => {
                     let refusal = Refusal::BadRequest("the request's body broke off.");
@@ -194,6 +194,14 @@ async fn exchange(
     shared.hop.mark(&mut headers);
     let facts = reading::facts(&found, &body, client, deadline, kept);
     ticket.record.kind = facts.kind;
+    if facts
+        .model
+        .as_deref()
+        .is_some_and(|name| shared.door.names_token(name))
+    {
+        source.let_by().await;
+        return refuse_body(shared, &TOKEN_AS_NAME, &found, ticket);
+    }
     ticket.record.model.clone_from(&facts.model);
     let path = std::mem::take(&mut head.uri).into_parts().path_and_query;
     let rest = (!kept).then(|| source.clone());
@@ -240,11 +248,15 @@ fn record(shared: &Shared, found: &Recognised, client: ClientId) -> Record {
     }
 }
 
-/// The answer to a client that stopped in the middle of its body.
-fn stalled(shared: &Shared, found: &Recognised, mut ticket: Ticket) -> Response<Answer> {
-    let refusal = Refusal::Stalled;
+/// The answer to a client that stopped in the middle of its body, or says in it what is not sent on.
+fn refuse_body(
+    shared: &Shared,
+    refusal: &Refusal,
+    found: &Recognised,
+    mut ticket: Ticket,
+) -> Response<Answer> {
     let array = found.array && found.streams;
-    let (mut parts, body) = refused(shared, &refusal, found.surface, array);
+    let (mut parts, body) = refused(shared, refusal, found.surface, array);
     ticket.record.reason = Some(refusal.name());
     mark(&mut ticket, &mut parts.headers, parts.status, 0, None);
     Response::from_parts(parts, Answer::whole(body, Some(ticket)))

@@ -1,5 +1,6 @@
 //! A request's first step: what it is, and whether it may come in.
 
+use super::kept::{FIRST, SMALL_BODY};
 use super::{Engine, Exchange, LOOK};
 use crate::log::{self, Ending, Level, Record};
 use crate::said::{self, Body, Said};
@@ -158,22 +159,12 @@ impl Engine {
             first_byte: None,
             ending: Ending::Cancelled,
         };
-        let left = self.config.replay_total.saturating_sub(self.kept);
-        // The last of it is for small ones, which most are: large ones take no retries from them.
-        let room = left.saturating_sub(self.config.replay_total / 8);
-        // What is reserved is right once the body is here. Of a body that does not say its length it may be far too
-        // much, so such ones leave room for others; those of GET and DELETE are no exception, where there is one.
-        let limit = self.config.replay_limit.min(match length {
-            Some(length) if length <= SMALL_BODY => left,
-            Some(_) => room,
-            None => (room / 2).max(SMALL_BODY.min(left)),
-        });
-        let reserved = match length {
-            Some(length) if length > limit => MOST_SHOWN.min(room),
-            Some(length) => length,
-            None => limit,
+        let first = length.unwrap_or(FIRST).min(FIRST);
+        let is_small = length.is_none_or(|length| length <= SMALL_BODY);
+        let limit = match self.kept.room(client, is_small) {
+            room if room < first => 0,
+            _ => self.config.replay_limit,
         };
-        self.kept += reserved;
         let handle = self.open(Box::new(Exchange {
             method,
             found,
@@ -184,8 +175,10 @@ impl Engine {
             facts: None,
             scanned,
             upgrade,
-            kept: reserved,
+            kept: 0,
             is_kept: true,
+            length,
+            stalled: false,
             gone: false,
             id: None,
             reported: Report::default(),
@@ -200,10 +193,12 @@ impl Engine {
             earlier: None,
             record,
         }));
+        self.keep(handle, first);
         Said::Gather {
             handle,
             limit,
             shown: if scanned { MOST_SHOWN } else { 0 },
+            pause: super::attempt::millis(self.config.body_timeout),
         }
     }
 
@@ -325,9 +320,6 @@ fn names_the_client(headers: &mut HeaderMap) {
 const PEER: &str = "cf-connecting-ip";
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// A conversation of many turns without pictures. Of the default's last eighth there are ninety of them.
-const SMALL_BODY: usize = 64 * 1024;
 
 /// What of a body is handed over to be looked into: copying it costs too.
 const MOST_SHOWN: usize = 5_000_000;

@@ -84,6 +84,7 @@ scenarios! {
 
     letting_in::a_token_is_taken_wherever_clients_put_it_and_never_passed_on: projects(1), TOKENS;
     letting_in::a_wrong_token_is_401_in_each_dialect: projects(1), TOKENS;
+    letting_in::a_token_where_a_models_name_belongs_is_400: projects(1), TOKENS;
     letting_in::sloppy_paths_all_mean_one_thing: projects(1), &[];
     letting_in::a_path_with_dots_is_400_in_each_dialect: projects(1), &[];
     letting_in::a_base_path_is_taken_off: projects(1), &[("BASE_PATH", "/deep/er")];

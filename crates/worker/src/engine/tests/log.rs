@@ -123,12 +123,41 @@ fn a_long_name_of_an_entry_is_cut_in_the_log() {
 
 #[test]
 fn a_token_that_can_be_guessed_is_said() {
-    let variables = r#"{"GEMINI_RELAY_TOKENS":"alice=made-up, bob=made-up-and-long-enough"}"#;
+    let variables = r#"{"GEMINI_RELAY_TOKENS":"alice=made-up"}"#;
     let lines = Engine::new(variables, 7, NOW).take_lines();
     assert_eq!(
         lines,
         [
             "2026-11-22T12:00:00.000Z  WARN insecure: the client token alice is short and can be guessed"
         ]
+    );
+}
+
+#[test]
+fn a_token_where_a_models_name_belongs_is_refused_and_said_nowhere() {
+    let token = "made-up-and-long-1";
+    let tokens = format!(r#","GEMINI_RELAY_TOKENS":"alice={token}""#);
+    let mut stand = Stand::new(&tokens);
+    let head = |path: &str| {
+        format!(
+            "POST\nhttps://relay.example{path}\ncontent-type:application/json\nx-goog-api-key:{token}\n"
+        )
+    };
+    let path = format!("/v1beta/models/{token}:generateContent");
+    let (status, ..) = answer(stand.engine.begin(&head(&path), NOW));
+    assert_eq!(status.as_u16(), 400);
+    let path = "/v1beta/openai/chat/completions";
+    let Said::Gather { handle, .. } = stand.engine.begin(&head(path), NOW) else {
+        panic!()
+    };
+    let body = json!({"model": token, "messages": []}).to_string();
+    let said = stand
+        .engine
+        .body(handle, body.as_bytes(), body.len(), true, NOW);
+    assert_eq!(answer(said).0.as_u16(), 400);
+    let lines = stand.lines();
+    assert!(
+        lines.contains("bad-request") && !lines.contains(token),
+        "{lines}"
     );
 }

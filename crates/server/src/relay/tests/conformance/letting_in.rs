@@ -82,6 +82,26 @@ pub(super) async fn a_wrong_token_is_401_in_each_dialect(target: &Target) {
     assert_eq!(target.received(), 0);
 }
 
+pub(super) async fn a_token_where_a_models_name_belongs_is_400(target: &Target) {
+    let token = "a-clients-own-token";
+    let asks = [
+        Ask::post(
+            format!("/v1beta/models/{token}:generateContent"),
+            &json!({"contents": [{"parts": [{"text": "x"}]}]}),
+        ),
+        Ask::post(
+            "/v1beta/openai/chat/completions",
+            &json!({"model": token, "messages": [{"role": "user", "content": "x"}]}),
+        ),
+    ];
+    for ask in asks {
+        let ask = ask.header("x-goog-api-key", token);
+        let answer = ask.whole(&target.base_url).await.is(400);
+        assert!(!answer.text().contains(token), "{}", answer.text());
+    }
+    assert_eq!(target.received(), 0);
+}
+
 pub(super) async fn sloppy_paths_all_mean_one_thing(target: &Target) {
     let call = format!("models/{MODEL}:generateContent");
     for before in [
