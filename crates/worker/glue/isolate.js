@@ -147,7 +147,7 @@ function asKeys(value) {
 // the last time, and `list` gives the entries.
 export async function findKeys(env, before, list) {
   const secret = asKeys(env.GEMINI_API_KEYS);
-  const found = { config: null, entries: [], others: null, more: false, listedAt: Infinity, lost: false, secret };
+  const found = { config: null, entries: [], others: null, more: false, unread: false, listedAt: Infinity, lost: false, secret };
   try {
     if (env.KV) await within(lookInto(env.KV, found, before, list), KV_PATIENCE);
   } catch {
@@ -161,8 +161,8 @@ async function lookInto(kv, found, before, list) {
   found.config = await read(kv, "GEMINI_API_KEYS_CONFIG");
   if (found.config === null) {
     const isFresh = before?.config === null && Date.now() < due(before);
-    const { entries, others, more, listedAt } = isFresh ? before : await list();
-    Object.assign(found, { entries, others, more, listedAt });
+    const { entries, others, more, unread, listedAt } = isFresh ? before : await list();
+    Object.assign(found, { entries, others, more, unread, listedAt });
   }
   found.lost = false;
 }
@@ -187,7 +187,7 @@ async function entries(env) {
 export async function listEntries(kv, requests) {
   const listedAt = Date.now();
   const { keys, list_complete } = await kv.list({ limit: MOST_ENTRIES });
-  const found = { entries: [], others: null, more: !list_complete, listedAt };
+  const found = { entries: [], others: null, more: !list_complete, unread: false, listedAt };
   const names = keys.map(({ name }) => name);
   await readEntries(kv, names, found, { requests });
   return found;
@@ -227,7 +227,7 @@ function isLeft(found, left) {
     left.requests -= 1;
     return true;
   }
-  found.more = true;
+  found.unread = true;
   return false;
 }
 

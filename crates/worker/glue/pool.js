@@ -57,7 +57,8 @@ export class PoolObject extends DurableObject {
       this.listed.listedAt = Date.now();
       return this.listed;
     }
-    this.listed = listed;
+    // What was not all read takes nothing away from what was; whoever is told of it hears that.
+    this.listed = listed.unread && this.listed ? { ...this.listed, listedAt: listed.listedAt, unread: true } : listed;
     await this.keep(() => this.ctx.storage.put(LISTED, this.listed));
     return this.listed;
   }

@@ -22,16 +22,20 @@ pub(crate) struct Keys {
 }
 
 /// Reads what the glue found: `{"config": TEXT, "secret": TEXT, "entries": [[NAME, TEXT], …],
-/// "others": the name of an entry without a key, "more": whether there are more entries than were read,
-/// "lost": whether KV could not be asked}`.
+/// "others": the name of an entry without a key, "more": whether there are more entries than are read,
+/// "unread": whether some were not read for want of requests, "lost": whether KV could not be asked}`.
 /// `tokens` are the clients', and `known` says whether there are keys already.
 pub(crate) fn read(found: &str, tokens: &[(String, KeyText)], known: bool) -> Keys {
     let found: Value = serde_json::from_str(found).unwrap_or_default();
+    let is = |what: &str| found.get(what) == Some(&Value::Bool(true));
     let mut problems = Vec::new();
     let mut lists: Vec<KeyList> = Vec::new();
-    let mut partial = found.get("lost") == Some(&Value::Bool(true));
-    if partial {
+    let mut partial = is("lost") || is("unread");
+    if is("lost") {
         problems.push("KV cannot be read".into());
+    }
+    if is("unread") {
+        problems.push("KV's entries of one key each cannot all be read with the requests there are, since some are large or in UTF-16: put one list of all keys there instead (update-keys)".into());
     }
     if let Some(text) = found.get("config").and_then(Value::as_str) {
         match keylist::parse(text.as_bytes()) {
@@ -62,7 +66,7 @@ pub(crate) fn read(found: &str, tokens: &[(String, KeyText)], known: bool) -> Ke
         }
     }
     partial |= !broken.is_empty();
-    if found.get("more") == Some(&Value::Bool(true)) {
+    if is("more") {
         problems.push(
             "KV has more entries of one key each than are read: put one list of all keys there instead (update-keys)".into(),
         );
@@ -301,6 +305,22 @@ mod tests {
             assert!(!said.contains("made-up"), "{said}");
             assert!(read(&found.to_string(), &[], false).replace);
         }
+    }
+
+    #[test]
+    fn entries_that_were_not_read_for_want_of_requests_take_no_key_away() {
+        let found = json!({"entries": [["first", ONE]], "unread": true}).to_string();
+        let keys = read(&found, &[], true);
+        let said = keys.problems.join("\n");
+        assert!(!keys.replace);
+        assert!(said.contains("cannot all be read") && said.contains("read before are used"));
+        assert!(
+            read(&found, &[], false).replace,
+            "some are better than none"
+        );
+        // The hundred are a limit, and what they are changes.
+        let more = json!({"entries": [["first", ONE]], "more": true}).to_string();
+        assert!(read(&more, &[], true).replace);
     }
 
     #[test]

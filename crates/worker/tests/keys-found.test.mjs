@@ -7,6 +7,9 @@ import path from "node:path";
 import { test } from "node:test";
 import { googleKey, key, keyList, on, outcome, until } from "./stand.mjs";
 
+// Bytes by themselves: miniflare takes no view into more of them.
+const exactly = (buffer) => new Uint8Array(buffer).buffer;
+
 const secret = { GEMINI_API_KEYS: `${key(7)}, ${key(8)}` };
 
 for (const how of ["throws", "hangs"]) {
@@ -255,8 +258,61 @@ test("entries that are no UTF-8 are read again only if keys are in them, and no 
     const { lines, reads } = await one.look();
     assert.equal(Object.keys(one.used()).length, 39);
     assert.ok(reads <= 45, `${reads} reads`);
-    assert.ok(lines.some((line) => /WARN.*more entries/.test(line)));
+    assert.ok(lines.some((line) => /WARN.*cannot all be read/.test(line)));
   });
+});
+
+// By itself an isolate has fewer requests to spare than the object, and took what it could read for all there was.
+test("no key goes away with the object while some entries take more requests than an isolate may make", () => {
+  const large = Object.fromEntries([20, 20, 20, 20].map((millions, at) => [`key-${at}-large`, "x".repeat(millions * 1e6)]));
+  const keys = Object.fromEntries(Array.from({ length: 8 }, (_, at) => [`key-${at}`, googleKey(at)]));
+  return on({ kv: { ...keys, ...large } }, async (one) => {
+    const used = async () => {
+      one.asked.length = 0;
+      for (let at = 0; at < 16; at += 1) assert.equal((await one.ask()).status, 200);
+      return Object.keys(one.used()).length;
+    };
+    assert.equal(await used(), 8);
+    const { lists } = await one.look("away&ahead=101000");
+    await until(async () => {
+      assert.equal((await one.ask()).status, 200);
+      return (await one.look("away")).lists > lists;
+    });
+    await until(async () => (await one.look("away")).lines.some((line) => /WARN.*cannot all be read/.test(line)));
+    assert.equal(await used(), 8);
+  });
+});
+
+// Each of these is read twice: in UTF-16, and more than a key alone.
+const odd = (at) => exactly(Buffer.from(`\ufeff[{"label": "khóa ${at}", "value": "${googleKey(at)}"}]`, "utf16le"));
+
+test("the object, too, tells what it read before while it cannot read all", async () => {
+  const keep = mkdtempSync(path.join(tmpdir(), "gemini-relay-"));
+  try {
+    const kv = Object.fromEntries(Array.from({ length: 8 }, (_, at) => [`key-${at}`, odd(at)]));
+    await on({ keep, kv }, async (one) => {
+      const used = async () => {
+        one.asked.length = 0;
+        for (let at = 0; at < 16; at += 1) assert.equal((await one.ask()).status, 200);
+        return Object.keys(one.used()).sort();
+      };
+      const keys = Array.from({ length: 8 }, (_, at) => googleKey(at));
+      assert.deepEqual(await used(), keys);
+      // Their names come first, and they are as many as can be read.
+      for (let at = 10; at < 55; at += 1) await one.namespace.put(`a-${at}`, odd(at));
+      await one.look("ahead=101000");
+      await until(async () => {
+        assert.equal((await one.ask()).status, 200);
+        return (await one.look()).lines.some((line) => /WARN.*cannot all be read/.test(line));
+      });
+      assert.deepEqual(await used(), keys);
+      await one.restart();
+      assert.deepEqual(await used(), keys);
+      assert.equal((await one.look()).lists, 0, "what was read is kept");
+    });
+  } finally {
+    rmSync(keep, { recursive: true });
+  }
 });
 
 test("a key that is also a client token is never sent to Google", () =>
@@ -284,9 +340,6 @@ test("more entries than are read are said in the log", () =>
     assert.equal(Object.keys(one.used()).length, 100);
     assert.ok((await one.look()).lines.some((line) => /WARN.*more entries/.test(line)));
   }));
-
-// Bytes by themselves: miniflare takes no view into more of them.
-const exactly = (buffer) => new Uint8Array(buffer).buffer;
 
 // What PowerShell's `>` and Notepad's "Unicode" make.
 for (const [coding, bytes] of [
