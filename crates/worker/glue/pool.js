@@ -73,19 +73,22 @@ export class PoolObject extends DurableObject {
 
   async alarm() {
     this.saving = false;
-    const rows = this.pool.save(Date.now());
-    try {
-      this.ctx.storage.transactionSync(() => {
-        for (const [id, text] of JSON.parse(rows)) {
-          if (text === "") this.sql.exec("DELETE FROM known WHERE id = ?", id);
-          else this.sql.exec("INSERT OR REPLACE INTO known (id, text) VALUES (?, ?)", id, text);
-        }
-      });
-    } catch (error) {
-      // As when a day's rows are used up. The next call tries again.
-      this.pool.unsaved(rows);
-      console.error(`what was learned cannot be written down: ${error.name}`);
+    // One by one: none keeps the others from being written. They are one write of the runtime's all the same.
+    const unwritten = [];
+    let name;
+    for (const [id, text] of JSON.parse(this.pool.save(Date.now()))) {
+      try {
+        if (text === "") this.sql.exec("DELETE FROM known WHERE id = ?", id);
+        else this.sql.exec("INSERT OR REPLACE INTO known (id, text) VALUES (?, ?)", id, text);
+      } catch (error) {
+        unwritten.push([id, text]);
+        name = error.name;
+      }
     }
+    if (unwritten.length === 0) return;
+    // As when a day's rows are used up. The next call tries again.
+    this.pool.unsaved(JSON.stringify(unwritten));
+    console.error(`what was learned cannot be written down: ${name}`);
   }
 
   saveSoon() {
