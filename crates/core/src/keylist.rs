@@ -299,6 +299,12 @@ pub fn looks_like_a_key(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
+/// Whether lists have a field of this name, or their entries.
+#[must_use]
+pub fn is_field(name: &str) -> bool {
+    name == "keys" || json::FIELDS.contains(&name)
+}
+
 const FIELD_HELP: &str = "an entry has \"value\", and may have \"key\" or \"label\", \"project\", \"priority\", \"weight\", \"tags\", \"enabled\", \"models\"";
 
 /// 100,000 keys with all their fields fit many times over; a database dump or a log does not.

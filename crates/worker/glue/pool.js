@@ -3,7 +3,7 @@
 
 import { DurableObject } from "cloudflare:workers";
 import { Pool } from "./gemini_relay_worker.js";
-import { due, findKeys, KEYS_EVERY, KEYS_PATIENCE, KEYS_STALE, KV_PATIENCE, listEntries, MOST_REQUESTS, variables, within } from "./isolate.js";
+import { findKeys, KEYS_EVERY, KEYS_PATIENCE, KEYS_STALE, KV_PATIENCE, LIST_EVERY, listEntries, MOST_REQUESTS, variables, within } from "./isolate.js";
 
 export class PoolObject extends DurableObject {
   constructor(ctx, env) {
@@ -44,7 +44,7 @@ export class PoolObject extends DurableObject {
 
   // KV's entries of a key each, for all isolates: a list is one of a thousand a day, and this object's lives are short.
   async entries() {
-    if (this.listed && Date.now() < due(this.listed)) return this.listed;
+    if (this.listed && Date.now() < this.listed.dueAt) return this.listed;
     this.listing ??= this.list().finally(() => (this.listing = null));
     return this.listing;
   }
@@ -54,11 +54,11 @@ export class PoolObject extends DurableObject {
     if (!listed) {
       if (!this.listed) throw new Error("KV does not list its entries");
       // As when a day's lists are used up: what was there holds.
-      this.listed.listedAt = Date.now();
+      this.listed.dueAt = Date.now() + LIST_EVERY;
       return this.listed;
     }
     // What was not all read takes nothing away from what was; whoever is told of it hears that.
-    this.listed = listed.unread && this.listed ? { ...this.listed, listedAt: listed.listedAt, unread: true } : listed;
+    this.listed = listed.unread && this.listed ? { ...this.listed, dueAt: listed.dueAt, unread: true } : listed;
     await this.keep(() => this.ctx.storage.put(LISTED, this.listed));
     return this.listed;
   }
@@ -106,14 +106,14 @@ export class PoolObject extends DurableObject {
     const found = await findKeys(this.env, this.found, () => this.entries());
     if (!found.lost) {
       this.found = found;
-      this.readAt = Math.min(this.readAt, due(found) - KEYS_EVERY);
+      this.readAt = Math.min(this.readAt, found.dueAt - KEYS_EVERY);
       if (found.config !== null && this.listed) {
         // There is the one list now; keys are kept nowhere longer than they are used.
         this.listed = null;
         await this.keep(() => this.ctx.storage.delete(LISTED));
       }
     }
-    const text = JSON.stringify({ ...found, listedAt: undefined });
+    const text = JSON.stringify({ ...found, dueAt: undefined });
     if (text === this.last) return;
     this.last = text;
     this.pool.keys(text, Date.now());
