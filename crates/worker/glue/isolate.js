@@ -13,15 +13,13 @@ export async function open(env, ctx) {
   const now = Date.now();
   if (shared === null) shared = new Shared(env, now);
   const isolate = shared;
-  const age = now - isolate.readAt;
-  if (age > KEYS_EVERY) {
+  if (now - isolate.readAt > KEYS_EVERY) {
     isolate.readAt = now;
     const reading = isolate.readKeys(env);
     ctx.waitUntil(reading);
-    if (!isolate.ready) isolate.ready = reading;
-    // After a pause a key may long be gone; whoever asks all the time does not wait.
-    if (isolate.hasKeys && age > KEYS_STALE) await within(reading, KEYS_PATIENCE);
+    isolate.ready ??= reading;
   }
+  // Later nobody waits for KV: after a pause too, a key that is gone by then costs an attempt.
   if (!isolate.hasKeys) await isolate.ready;
   return isolate;
 }
@@ -244,10 +242,6 @@ async function read(kv, name) {
 
 // KV shows a change after up to a minute; two in all were promised.
 export const KEYS_EVERY = 50_000;
-
-// Older than this they are read before they are used, if that takes no longer than the latter.
-export const KEYS_STALE = 58_000;
-export const KEYS_PATIENCE = 1000;
 
 // So soon again if KV could not be read, and then half as often each time.
 const KEYS_AGAIN = 5000;

@@ -3,7 +3,7 @@
 
 import { DurableObject } from "cloudflare:workers";
 import { Pool } from "./gemini_relay_worker.js";
-import { findKeys, KEYS_EVERY, KEYS_PATIENCE, KEYS_STALE, KV_PATIENCE, LIST_EVERY, listEntries, MOST_REQUESTS, variables, within } from "./isolate.js";
+import { findKeys, KEYS_EVERY, KV_PATIENCE, LIST_EVERY, listEntries, MOST_REQUESTS, variables, within } from "./isolate.js";
 
 export class PoolObject extends DurableObject {
   constructor(ctx, env) {
@@ -21,17 +21,12 @@ export class PoolObject extends DurableObject {
       const rows = this.sql.exec("SELECT id, text FROM known").toArray();
       this.pool.load(JSON.stringify(rows.map(({ id, text }) => [id, text])), Date.now());
       this.listed = (await ctx.storage.get(LISTED)) ?? null;
-      await this.readKeys();
+      await within(this.readKeys(), START_PATIENCE);
     });
   }
 
   async plan(ask) {
-    const age = Date.now() - this.readAt;
-    if (age > KEYS_EVERY) {
-      const reading = this.readKeys();
-      this.ctx.waitUntil(reading);
-      if (age > KEYS_STALE) await within(reading, KEYS_PATIENCE / 2);
-    }
+    if (Date.now() - this.readAt > KEYS_EVERY) this.ctx.waitUntil(this.readKeys());
     const reply = this.pool.plan(ask, Date.now());
     this.saveSoon();
     return reply;
@@ -123,6 +118,10 @@ export class PoolObject extends DurableObject {
 // Each time is an alarm and a row or more, of 100,000 rows a day: at this pace not a third of them. An object that
 // nobody calls may be gone after ten seconds, with all that it has not written.
 const SAVE_AFTER = 6_000;
+
+// A life begins with KV's keys, which take it some ten milliseconds. Without them it plans nothing, and isolates go on
+// with what they know.
+const START_PATIENCE = 500;
 
 // Where the entries are kept, beside what is known.
 const LISTED = "listed";

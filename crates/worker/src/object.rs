@@ -110,8 +110,12 @@ impl PoolObject {
         self.rows.remove(TURNS);
     }
 
-    /// Makes a plan. An empty answer to what cannot be read.
+    /// Makes a plan. An empty answer to what cannot be read, and while there are no keys: what is known of them could not
+    /// be told either, and would count as told.
     pub fn plan(&mut self, ask: &str, now: Time) -> String {
+        if !self.has_keys {
+            return String::new();
+        }
         let Some((facts, cursor, report)) = wire::read_ask(ask) else {
             return String::new();
         };
@@ -410,6 +414,25 @@ mod tests {
                 .all(|(id, text)| id.len() + text.len() < 300_000)
         );
         assert!(rows.iter().any(|(_, text)| text.contains("\"flash\"")));
+    }
+
+    #[test]
+    fn until_there_are_keys_it_answers_nothing_and_then_tells_all_that_was_written() {
+        let mut first = object("[]", NOW);
+        let report = Report {
+            events: vec![blocked(0, 1, NOW + Duration::from_secs(60))],
+            moved: Vec::new(),
+        };
+        first.report(&wire::report(&report), NOW);
+        let saved = first.save(NOW);
+        let mut object = PoolObject::new("{}", 5, NOW);
+        object.load(&saved, NOW);
+        let ask = wire::ask(&facts(), Cursor::default(), &Report::default());
+        assert_eq!(object.plan(&ask, NOW), "");
+        let found = json!({"config": r#"["made-up-key-0","made-up-key-1"]"#});
+        object.keys(&found.to_string(), NOW);
+        let (_, keys, news) = plan(&mut object, Cursor::default(), &Report::default());
+        assert_eq!((keys, news), (vec![id(1)], 1));
     }
 
     #[test]
