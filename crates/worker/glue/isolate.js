@@ -100,8 +100,8 @@ export function leave(flight) {
   settle(flight);
 }
 
-// Sees to it that what was learned is reported: at once if it is much, else with the next plan, or by itself if
-// there is none for a while. One looks after it for all; the runtime may end that one without a word, and then the
+// Sees to it that what the engine wants told by itself is: at once if it is much, else if nobody asks for a plan for a
+// while, which takes it along. One looks after it for all; the runtime may end that one without a word, and then the
 // next does.
 export function settle({ isolate, engine, env, ctx }) {
   const waiting = engine.waiting(Date.now());
@@ -272,7 +272,7 @@ export const KV_PATIENCE = 5000;
 // The pool object may have to list them first, and some of that time must be left to do without it.
 const ENTRIES_PATIENCE = 2000;
 
-// What was learned goes with the next request's question; where there is none in this time, by itself. A request's
+// What was learned goes with the next request's question; where there is none in this time, now and then by itself. A request's
 // context lives for half a minute after its answer.
 const FLUSH_AFTER = 5000;
 const FLUSH_BY = 20_000;

@@ -43,6 +43,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+use sync::ASKS_A_REPORT;
 
 /// The policy and the requests of one isolate.
 #[derive(Debug)]
@@ -61,6 +62,8 @@ pub struct Engine {
     kept: usize,
     outbox: Report,
     cursor: Cursor,
+    /// How often the pool object was asked since something was last told it by itself.
+    asks: u32,
     /// The region to send from, while Google does not serve the place where this runs.
     egress: Option<(usize, Time)>,
     /// Until when it is known that Google serves none of the regions.
@@ -178,6 +181,7 @@ impl Engine {
             kept: 0,
             outbox: Report::default(),
             cursor: Cursor::default(),
+            asks: ASKS_A_REPORT,
             egress: None,
             unserved: Time::ZERO,
             run: u32::try_from(entropy >> 32).unwrap_or_default(),
