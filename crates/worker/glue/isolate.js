@@ -272,8 +272,8 @@ export const KV_PATIENCE = 5000;
 // The pool object may have to list them first, and some of that time must be left to do without it.
 const ENTRIES_PATIENCE = 2000;
 
-// What was learned goes with the next request's question; where there is none in this time, now and then by itself. A request's
-// context lives for half a minute after its answer.
+// What was learned goes with the next request's question; where there is none in this time, now and then by itself. A
+// request's context lives for half a minute after its answer.
 const FLUSH_AFTER = 5000;
 const FLUSH_BY = 20_000;
 // A timer that is later than this is none any more.

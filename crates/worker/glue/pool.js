@@ -53,7 +53,8 @@ export class PoolObject extends DurableObject {
       return this.listed;
     }
     // What was not all read takes nothing away from what was; whoever is told of it hears that.
-    this.listed = listed.unread && this.listed ? { ...this.listed, dueAt: listed.dueAt, unread: true } : listed;
+    const holds = listed.unread && this.listed?.entries.length > 0;
+    this.listed = holds ? { ...this.listed, dueAt: listed.dueAt, unread: true } : listed;
     await this.keep(() => this.ctx.storage.put(LISTED, this.listed));
     return this.listed;
   }

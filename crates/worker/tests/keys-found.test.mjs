@@ -384,6 +384,16 @@ test("the object, too, tells what it read before while it cannot read all", asyn
   }
 });
 
+test("first keys are used though there are more entries than can be read", () =>
+  on({ kv: {} }, async (one) => {
+    assert.equal((await one.ask()).status, 503);
+    for (let at = 10; at < 55; at += 1) await one.namespace.put(`a-${at}`, odd(at));
+    await until(async () => {
+      await one.look("ahead=101000");
+      return (await one.ask()).status === 200;
+    });
+  }));
+
 test("a key that is also a client token is never sent to Google", () =>
   on({ bindings: { GEMINI_RELAY_TOKENS: `alice=${key(0)}` } }, async (one) => {
     for (let at = 0; at < 4; at += 1) assert.equal((await one.ask({ headers: { "x-goog-api-key": key(0) } })).status, 200);
