@@ -322,6 +322,12 @@ fn is_of_a_key(c: char) -> bool {
 /// How keys begin that Google has given out so far.
 const MARKS: [&str; 2] = ["AIza", "AQ."];
 
+/// Whether lists have a field of this name, or their entries.
+#[must_use]
+pub fn is_field(name: &str) -> bool {
+    name == "keys" || json::FIELDS.contains(&name)
+}
+
 const FIELD_HELP: &str = "an entry has \"value\", and may have \"key\" or \"label\", \"project\", \"priority\", \"weight\", \"tags\", \"enabled\", \"models\"";
 
 /// 100,000 keys with all their fields fit many times over; a database dump or a log does not.

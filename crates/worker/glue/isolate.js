@@ -1,6 +1,6 @@
 // What the requests of an isolate share: the engine, and its keys.
 
-import { as_text, has_key, initSync, Isolate } from "./gemini_relay_worker.js";
+import { as_text, initSync, Isolate, kept } from "./gemini_relay_worker.js";
 import wasm from "./gemini_relay_worker_bg.wasm";
 import { pool } from "./index.js";
 import { within } from "./within.js";
@@ -14,15 +14,13 @@ export async function open(env, ctx) {
   const now = Date.now();
   if (shared === null) shared = new Shared(env, now);
   const isolate = shared;
-  const age = now - isolate.readAt;
-  if (age > KEYS_EVERY) {
+  if (now - isolate.readAt > KEYS_EVERY) {
     isolate.readAt = now;
     const reading = isolate.readKeys(env);
     ctx.waitUntil(reading);
-    if (!isolate.ready) isolate.ready = reading;
-    // After a pause a key may long be gone; whoever asks all the time does not wait.
-    if (isolate.hasKeys && age > KEYS_STALE) await within(reading, KEYS_PATIENCE);
+    isolate.ready ??= reading;
   }
+  // Later nobody waits for KV: after a pause too, a key that is gone by then costs an attempt.
   if (!isolate.hasKeys) await isolate.ready;
   return isolate;
 }
@@ -44,7 +42,7 @@ class Shared {
 
   async readKeys(env) {
     const found = await findKeys(env, this.found, () => entries(env));
-    const text = JSON.stringify({ ...found, listedAt: undefined });
+    const text = JSON.stringify({ ...found, dueAt: undefined });
     if (text !== this.last) {
       this.last = text;
       this.engine.keys(text, Date.now());
@@ -57,7 +55,7 @@ class Shared {
     } else {
       this.found = found;
       this.again = KEYS_AGAIN;
-      this.readAt = Math.min(this.readAt, due(found) - KEYS_EVERY);
+      this.readAt = Math.min(this.readAt, found.dueAt - KEYS_EVERY);
     }
   }
 
@@ -90,8 +88,8 @@ export function leave(flight) {
   settle(flight);
 }
 
-// Sees to it that what was learned is reported: at once if it is much, else with the next plan, or by itself if
-// there is none for a while. One looks after it for all; the runtime may end that one without a word, and then the
+// Sees to it that what the engine wants told by itself is: at once if it is much, else if nobody asks for a plan for a
+// while, which takes it along. One looks after it for all; the runtime may end that one without a word, and then the
 // next does.
 export function settle({ isolate, engine, env, ctx }) {
   const waiting = engine.waiting(Date.now());
@@ -135,7 +133,7 @@ function asKeys(value) {
 // the last time, and `list` gives the entries.
 export async function findKeys(env, before, list) {
   const secret = asKeys(env.GEMINI_API_KEYS);
-  const found = { config: null, entries: [], others: null, more: false, listedAt: Infinity, lost: false, secret };
+  const found = { config: null, entries: [], others: null, more: false, unread: false, dueAt: Infinity, lost: false, secret };
   try {
     if (env.KV) await within(lookInto(env.KV, found, before, list), KV_PATIENCE);
   } catch {
@@ -148,16 +146,11 @@ async function lookInto(kv, found, before, list) {
   found.lost = true;
   found.config = await read(kv, "GEMINI_API_KEYS_CONFIG");
   if (found.config === null) {
-    const isFresh = before?.config === null && Date.now() < due(before);
-    const { entries, others, more, listedAt } = isFresh ? before : await list();
-    Object.assign(found, { entries, others, more, listedAt });
+    const isFresh = before?.config === null && Date.now() < before.dueAt;
+    const { entries, others, more, unread, dueAt } = isFresh ? before : await list();
+    Object.assign(found, { entries, others, more, unread, dueAt });
   }
   found.lost = false;
-}
-
-// When entries are to be listed again.
-export function due({ listedAt }) {
-  return listedAt + LIST_EVERY;
 }
 
 // What the pool object listed, which does so for all; while it is away each isolate for itself.
@@ -173,17 +166,21 @@ async function entries(env) {
 
 // What of KV's entries has keys in it, with so many requests at most beside the list's.
 export async function listEntries(kv, requests) {
-  const listedAt = Date.now();
-  const { keys, list_complete } = await kv.list({ limit: MOST_ENTRIES });
-  const found = { entries: [], others: null, more: !list_complete, listedAt };
+  const begun = Date.now();
+  const { keys, list_complete } = await kv.list({ limit: MOST_NAMES });
+  const found = { entries: [], others: null, more: false, unread: false };
+  const left = { requests, room: MOST_TEXT, looked: 0 };
   const names = keys.map(({ name }) => name);
-  await readEntries(kv, names, found, { requests });
+  for (let at = 0; at < names.length && !found.more; at += AT_ONCE) {
+    await readEntries(kv, names.slice(at, at + AT_ONCE), found, left);
+  }
+  found.more ||= !list_complete;
+  found.dueAt = begun + Math.max(LIST_EVERY, left.looked * A_READ);
   return found;
 }
 
 async function readEntries(kv, names, found, left) {
-  if (names.length === 0) return;
-  if (!isLeft(found, left)) return;
+  if (names.length === 0 || !isLeft(found, left, names.length)) return;
   let texts;
   try {
     // Many at once are one request, and come as texts.
@@ -199,23 +196,29 @@ async function readEntries(kv, names, found, left) {
   for (const name of names) {
     const text = texts.get(name);
     if (typeof text !== "string") continue;
-    if (text.length > LONGEST || !has_key(text)) {
+    let what = text.length > LONGEST ? undefined : kept(name, text);
+    if (what === undefined) {
       found.others ??= name;
-    } else if (!NO_UTF8.test(text)) {
-      found.entries.push([name, text]);
-    } else if (isLeft(found, left)) {
-      const again = await read(kv, name);
-      if (again !== null) found.entries.push([name, again]);
+      continue;
     }
+    if (what === "") what = isLeft(found, left, 1) ? await read(kv, name) : null;
+    if (what !== null) keep(found, left, name, what);
   }
 }
 
-function isLeft(found, left) {
+function keep(found, left, name, text) {
+  left.room -= text.length;
+  if (left.room < 0 || found.entries.length === MOST_ENTRIES) found.more = true;
+  else found.entries.push([name, text]);
+}
+
+function isLeft(found, left, reads) {
   if (left.requests > 0) {
     left.requests -= 1;
+    left.looked += reads;
     return true;
   }
-  found.more = true;
+  found.unread = true;
   return false;
 }
 
@@ -228,15 +231,16 @@ async function read(kv, name) {
 // KV shows a change after up to a minute; two in all were promised.
 export const KEYS_EVERY = 50_000;
 
-// Older than this they are read before they are used, if that takes no longer than the latter.
-export const KEYS_STALE = 58_000;
-export const KEYS_PATIENCE = 1000;
-
 // So soon again if KV could not be read, and then half as often each time.
 const KEYS_AGAIN = 5000;
 
-// So many come with one request.
+// So many come with one request, and so many with a list.
+const AT_ONCE = 100;
+const MOST_NAMES = 1000;
+
+// So many with keys are kept, and so much of them: the object keeps it in one value, which has two million bytes.
 const MOST_ENTRIES = 100;
+const MOST_TEXT = 900_000;
 
 // Longer than a hundred keys with all that is said of them; what others keep is not looked through.
 const LONGEST = 65_536;
@@ -245,11 +249,10 @@ const LONGEST = 65_536;
 export const MOST_REQUESTS = 40;
 const SPARE_REQUESTS = 4;
 
-// What a text looks like that was none, or has a mark before it.
-const NO_UTF8 = /[\0\ufeff\ufffd]/;
-
-// Entries are listed so often, which is 864 times a day; a thousand are free.
-const LIST_EVERY = 100_000;
+// Entries are listed so often, which is 864 times a day; a thousand are free. Of reads, one for each entry whatever is
+// in it, a hundred thousand are: so many entries, so many seconds apart at least.
+export const LIST_EVERY = 100_000;
+const A_READ = 1000;
 
 // KV that does not answer is done without.
 export const KV_PATIENCE = 5000;
@@ -257,8 +260,8 @@ export const KV_PATIENCE = 5000;
 // The pool object may have to list them first, and some of that time must be left to do without it.
 const ENTRIES_PATIENCE = 2000;
 
-// What was learned goes with the next request's question; where there is none in this time, by itself. A request's
-// context lives for half a minute after its answer.
+// What was learned goes with the next request's question; where there is none in this time, now and then by itself. A
+// request's context lives for half a minute after its answer.
 const FLUSH_AFTER = 5000;
 const FLUSH_BY = 20_000;
 // A timer that is later than this is none any more.

@@ -47,6 +47,7 @@ use kept::{Kept, SMALL_BODY};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+use sync::ASKS_A_REPORT;
 
 /// The policy and the requests of one isolate.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub struct Engine {
     kept: Kept,
     outbox: Report,
     cursor: Cursor,
+    /// How often the pool object was asked since something was last told it by itself.
+    asks: u32,
     /// The region to send from, while Google does not serve the place where this runs.
     egress: Option<(usize, Time)>,
     /// Until when it is known that Google serves none of the regions.
@@ -186,6 +189,7 @@ impl Engine {
             kept: Kept::new(config.replay_total, config.tokens.len() > 1),
             outbox: Report::default(),
             cursor: Cursor::default(),
+            asks: ASKS_A_REPORT,
             egress: None,
             unserved: Time::ZERO,
             run: u32::try_from(entropy >> 32).unwrap_or_default(),

@@ -22,16 +22,20 @@ pub(crate) struct Keys {
 }
 
 /// Reads what the glue found: `{"config": TEXT, "secret": TEXT, "entries": [[NAME, TEXT], …],
-/// "others": the name of an entry without a key, "more": whether there are more entries than were read,
-/// "lost": whether KV could not be asked}`.
+/// "others": the name of an entry without a key, "more": whether there are more entries than are read,
+/// "unread": whether some were not read for want of requests, "lost": whether KV could not be asked}`.
 /// `tokens` are the clients', and `known` says whether there are keys already.
 pub(crate) fn read(found: &str, tokens: &[(String, KeyText)], known: bool) -> Keys {
     let found: Value = serde_json::from_str(found).unwrap_or_default();
+    let is = |what: &str| found.get(what) == Some(&Value::Bool(true));
     let mut problems = Vec::new();
     let mut lists: Vec<KeyList> = Vec::new();
-    let mut partial = found.get("lost") == Some(&Value::Bool(true));
-    if partial {
+    let mut partial = is("lost") || is("unread");
+    if is("lost") {
         problems.push("KV cannot be read".into());
+    }
+    if is("unread") {
+        problems.push("KV's entries of one key each cannot all be read with the requests there are, since some are large or in UTF-16: put one list of all keys there instead (update-keys)".into());
     }
     if let Some(text) = found.get("config").and_then(Value::as_str) {
         match keylist::parse(text.as_bytes()) {
@@ -62,9 +66,9 @@ pub(crate) fn read(found: &str, tokens: &[(String, KeyText)], known: bool) -> Ke
         }
     }
     partial |= !broken.is_empty();
-    if found.get("more") == Some(&Value::Bool(true)) {
+    if is("more") {
         problems.push(
-            "KV has more entries of one key each than are read: put one list of all keys there instead (update-keys)".into(),
+            "KV has more entries than are read, which are a hundred with keys among the first thousand by name: put one list of all keys there instead (update-keys)".into(),
         );
     }
     if let Some(text) = found.get("secret").and_then(Value::as_str) {
@@ -184,30 +188,70 @@ fn entry_list(name: &str, text: &str) -> Result<Option<KeyList>, KeyListError> {
     }
 }
 
-/// Whether what cannot be read was meant to be keys: others may have a key of Google's among what is theirs. What is
-/// not even JSON may be a list that somebody is writing.
+/// Whether what cannot be read was meant to be keys, by where they stand in it: others may have a key of Google's
+/// among what is theirs. What is not even JSON may be a list that somebody is writing.
 fn is_meant(text: &str) -> bool {
     let is_key = |value: &Value| {
         let text = value.as_str().or_else(|| value.get("value")?.as_str());
         text.is_some_and(keylist::looks_like_a_key)
     };
+    let lacks_one = |value: &Value| value.is_object() && value.get("value").is_none();
+    let are_keys = |members: &Vec<Value>| {
+        members.iter().any(is_key) && members.iter().all(|one| is_key(one) || lacks_one(one))
+    };
     match serde_json::from_str(text) {
-        Ok(Value::Array(members)) => members.iter().any(is_key),
+        Ok(Value::Array(members)) => are_keys(&members),
         Ok(object) => {
             let listed = object.get("keys").and_then(Value::as_array);
-            is_key(&object) || listed.is_some_and(|keys| keys.iter().any(is_key))
+            is_key(&object) || listed.is_some_and(are_keys)
         }
-        Err(_) => text.starts_with(['{', '[']) && has_key(text),
+        Err(_) => is_begun(text),
     }
 }
 
-/// Whether anything in an entry looks like a key. What there is none in is not kept. UTF-16 that was read as UTF-8
-/// counts as what it was.
-pub(crate) fn has_key(text: &str) -> bool {
+/// Whether something that is no JSON begins as a list of keys does, and has a key where a list has one. Quotes are
+/// not asked for: they may be what is wrong.
+fn is_begun(text: &str) -> bool {
+    let is_mark = |c: char| "[]{},:".contains(c);
+    let words = text.split(|c: char| c.is_whitespace() || "\"'".contains(c));
+    let parts: Vec<&str> = words
+        .flat_map(|word| word.split_inclusive(is_mark))
+        .flat_map(|part| <[&str; 2]>::from(part.split_at(part.trim_end_matches(is_mark).len())))
+        .filter(|part: &&str| !part.is_empty())
+        .collect();
+    let first = parts.iter().find(|part| !["[", "{"].contains(part));
+    let begins =
+        first.is_some_and(|name| keylist::looks_like_a_key(name) || keylist::is_field(name));
+    let mut before = ["", ""];
+    text.starts_with(['[', '{'])
+        && begins
+        && parts.into_iter().any(|part| {
+            let listed = matches!(before, [_, "[" | ","] | ["value", ":"]);
+            before = [before[1], part];
+            listed && keylist::looks_like_a_key(part)
+        })
+}
+
+/// What is kept of an entry, read as UTF-8: nothing if it is something else's, and an empty text if its bytes are
+/// needed.
+#[must_use]
+pub fn kept(name: &str, text: &str) -> Option<String> {
+    let text = text.trim_start_matches('\u{feff}');
     let plain = text.replace(['\0', '\u{feff}', '\u{fffd}'], "");
-    plain
-        .split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)))
-        .any(keylist::looks_like_a_key)
+    if matches!(entry_list(name, &plain), Ok(None)) {
+        return None;
+    }
+    let is_whole = plain.len() == text.len() || is_utf_16(text);
+    Some(if is_whole { plain } else { String::new() })
+}
+
+/// Whether it was UTF-16 of ASCII alone, of which nothing is lost: behind the mark each other character is a zero.
+fn is_utf_16(text: &str) -> bool {
+    let text = text.trim_start_matches('\u{fffd}');
+    let first = usize::from(!text.starts_with('\0'));
+    text.chars()
+        .enumerate()
+        .all(|(at, c)| (c == '\0') == (at % 2 == first) && c.is_ascii())
 }
 
 /// The entry of the one list.
@@ -296,6 +340,19 @@ mod tests {
     fn what_others_keep_in_the_namespace_is_named_is_no_key_and_stands_in_no_way() {
         let apps = json!({"apiKey": ONE, "appId": "1:2:web:3"}).to_string();
         let mixed = json!([TWO, "s3ss10n-secret-of-another-app"]).to_string();
+        let more = json!([TWO, "a word", 17]).to_string();
+        let settings = json!([{"name": "maps", "value": ONE}, {"name": "theme", "value": "dark"}]);
+        let settings = settings.to_string();
+        let of_an_app = [
+            format!("{{\"t\":1,\"k\":\"{TWO}\"}}\n{{\"t\":2}}"),
+            format!("{{\"key\":\"{TWO}\",\"hits\":1}}\n{{\"key\":\"{TWO}\",\"hits\":2}}"),
+            format!("{{\"project\":\"p\",\"apiKey\":\"{TWO}\",}}"),
+            format!("[2026-11-23T12:00:00Z] GET /maps, {TWO} 200"),
+            format!("{{apiKey: \"{TWO}\"}}"),
+            format!("[map](https://maps.example/?key={TWO})"),
+            format!("[\"see key={TWO}\""),
+            format!("<script src=\"https://maps.example/?key={TWO}\"></script>"),
+        ];
         for others in [
             r#"{"currentIndex":3}"#,
             r#"{"theme":"dark","keys":7}"#,
@@ -311,7 +368,13 @@ mod tests {
             "s3ss10n-secret-of-another-app",
             &apps,
             &mixed,
-        ] {
+            &more,
+            &settings,
+        ]
+        .into_iter()
+        .chain(of_an_app.iter().map(String::as_str))
+        {
+            assert_eq!(kept("STATE", others), None, "{others}");
             let found = json!({"entries": [["STATE", others], ["first", ONE]]});
             let keys = read(&found.to_string(), &[], true);
             assert!(keys.replace, "{others}");
@@ -329,6 +392,14 @@ mod tests {
     fn an_entry_that_was_meant_to_be_keys_is_named_and_takes_none_away() {
         for (name, broken) in [
             ("second", format!(r#"["{TWO}""#)),
+            ("second", format!("['{TWO}']")),
+            ("second", format!("[{TWO}, {TWO}]")),
+            (
+                "second",
+                format!(r#"[{{"key": "my own", "value": "{TWO}",}}]"#),
+            ),
+            ("second", format!(r#"{{"keys": ["{TWO}"]"#)),
+            ("second", format!(r#"["{TWO}", {{"key": "home"}}]"#)),
             ("second", format!(r#"[{{"value":"{TWO}","proiect":"a"}}]"#)),
             (
                 "second",
@@ -336,6 +407,7 @@ mod tests {
             ),
             (LIST, r#"{"currentIndex":3}"#.to_owned()),
         ] {
+            assert_eq!(kept(name, &broken).as_ref(), Some(&broken));
             let found = json!({"entries": [[name, broken], ["first", ONE]]});
             let keys = read(&found.to_string(), &[], true);
             assert!(!keys.replace, "{broken}");
@@ -344,6 +416,22 @@ mod tests {
             assert!(!said.contains("made-up"), "{said}");
             assert!(read(&found.to_string(), &[], false).replace);
         }
+    }
+
+    #[test]
+    fn entries_that_were_not_read_for_want_of_requests_take_no_key_away() {
+        let found = json!({"entries": [["first", ONE]], "unread": true}).to_string();
+        let keys = read(&found, &[], true);
+        let said = keys.problems.join("\n");
+        assert!(!keys.replace);
+        assert!(said.contains("cannot all be read") && said.contains("read before are used"));
+        assert!(
+            read(&found, &[], false).replace,
+            "some are better than none"
+        );
+        // The hundred are a limit, and what they are changes.
+        let more = json!({"entries": [["first", ONE]], "more": true}).to_string();
+        assert!(read(&more, &[], true).replace);
     }
 
     #[test]
@@ -366,6 +454,16 @@ mod tests {
         }
     }
 
+    #[track_caller]
+    fn kept_of_utf_16(text: &str) -> Option<String> {
+        let [little, big] = [u16::to_le_bytes, u16::to_be_bytes].map(|bytes| {
+            let bytes: Vec<u8> = text.encode_utf16().flat_map(bytes).collect();
+            kept("first", &String::from_utf8_lossy(&bytes))
+        });
+        assert_eq!(little, big);
+        little
+    }
+
     #[test]
     fn an_entrys_name_with_a_key_in_it_is_no_label() {
         let found = json!({"entries": [[format!("old-{ONE}"), TWO]]});
@@ -374,13 +472,20 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_utf_16_is_met_in_what_is_no_utf_8() {
-        let utf_16: Vec<u8> = format!("\u{feff}{ONE}")
-            .encode_utf16()
-            .flat_map(u16::to_le_bytes)
-            .collect();
-        assert!(has_key(&String::from_utf8_lossy(&utf_16)));
-        assert!(!has_key("\0\u{fffd}PNG\u{fffd} AIza"));
+    fn of_utf_16_that_was_read_as_utf_8_bytes_are_asked_for_only_if_something_is_lost() {
+        for text in [
+            ONE.to_owned(),
+            format!("\u{feff}{ONE}\r\n"),
+            format!("[\"{ONE}\"]"),
+        ] {
+            let plain = text.trim_start_matches('\u{feff}').to_owned();
+            assert_eq!(kept_of_utf_16(&text), Some(plain.clone()));
+            assert_eq!(kept("first", &text), Some(plain));
+        }
+        let labelled = format!("\u{feff}[{{\"label\":\"khóa ế\",\"value\":\"{ONE}\"}}]");
+        assert_eq!(kept_of_utf_16(&labelled), Some(String::new()));
+        assert_eq!(kept_of_utf_16("\u{feff}theme: dark"), None);
+        assert_eq!(kept("picture", "\0\u{fffd}PNG\u{fffd} AIza"), None);
     }
 
     #[test]

@@ -25,5 +25,6 @@ pub mod wire;
 
 pub use config::Config;
 pub use engine::{End, Engine, Failure, Shown};
+pub use keys::kept;
 pub use object::PoolObject;
 pub use said::{Body, Said};

@@ -110,8 +110,12 @@ impl PoolObject {
         self.rows.remove(TURNS);
     }
 
-    /// Makes a plan. An empty answer to what cannot be read.
+    /// Makes a plan. An empty answer to what cannot be read, and while there are no keys: what is known of them could not
+    /// be told either, and would count as told.
     pub fn plan(&mut self, ask: &str, now: Time) -> String {
+        if !self.has_keys {
+            return String::new();
+        }
         let Some((facts, cursor, report)) = wire::read_ask(ask) else {
             return String::new();
         };
@@ -152,8 +156,9 @@ impl PoolObject {
             needed
         });
         if std::mem::take(&mut self.turns_taken) {
-            let turns = wire::turns_json(&self.relay.turns());
-            rows.insert(TURNS.to_owned(), turns.to_string());
+            let mut turns = self.relay.turns();
+            turns.retain(|turn| turn.model.as_deref().map_or(0, str::len) <= MOST_OF_A_MODEL);
+            rows.insert(TURNS.to_owned(), wire::turns_json(&turns).to_string());
         }
         json!(rows.into_iter().collect::<Vec<_>>()).to_string()
     }
@@ -181,9 +186,14 @@ impl PoolObject {
 
     fn learn(&mut self, event: Event, now: Time) {
         self.relay.apply(&event, now);
-        let id = wire::subject_of(&event);
-        self.ends.insert(id.clone(), end(&event));
-        self.rows.insert(id, wire::event_json(&event).to_string());
+        let (id, text) = (
+            wire::subject_of(&event),
+            wire::event_json(&event).to_string(),
+        );
+        if id.len() + text.len() <= MOST_OF_A_ROW {
+            self.ends.insert(id.clone(), end(&event));
+            self.rows.insert(id, text);
+        }
         self.sequence += 1;
         self.news.push_back(event);
         if self.news.len() > MOST_NEWS {
@@ -220,6 +230,13 @@ const PAST: Duration = Duration::from_secs(3600);
 /// What has no end of its own is learned anew after this, at the cost of an attempt; keys and models that nobody
 /// uses any more are gone by then.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
+
+/// Clients choose the names of models, and a row takes two million bytes: whose turn it is for a longer name than
+/// Google's have is known until the object ends. There are at most a few hundred names.
+const MOST_OF_A_MODEL: usize = 128;
+
+/// So is what was learned about a longer one.
+const MOST_OF_A_ROW: usize = 65_536;
 
 /// The row of whose turn it is.
 const TURNS: &str = "turns";
@@ -365,6 +382,58 @@ mod tests {
         assert!(!object(&saved, weeks(4)).is_dirty());
         assert!(object(&saved, weeks(5)).is_dirty(), "to be removed");
         assert_ne!(first.save(weeks(5)), "[]");
+    }
+
+    #[test]
+    fn rows_stay_small_whatever_models_are_called() {
+        let mut object = object("[]", NOW);
+        for at in 0..300 {
+            let mut facts = facts();
+            let name = if at % 2 == 0 { 10_000 } else { 100 };
+            facts.model = Some(format!("{at}\u{1}{}", "m".repeat(name)).into());
+            object.plan(
+                &wire::ask(&facts, Cursor::default(), &Report::default()),
+                NOW,
+            );
+        }
+        plan(&mut object, Cursor::default(), &Report::default());
+        let report = Report {
+            events: [100, 100_000]
+                .map(|length| {
+                    let mut named = blocked(0, 1, NOW);
+                    named.change = Change::ModelNamed("m".repeat(length).into(), "m".into());
+                    named
+                })
+                .into(),
+            moved: Vec::new(),
+        };
+        object.report(&wire::report(&report), NOW);
+        let rows: Vec<(String, String)> = serde_json::from_str(&object.save(NOW)).unwrap();
+        assert_eq!(rows.len(), 2, "the turns, and the model of a short name");
+        assert!(
+            rows.iter()
+                .all(|(id, text)| id.len() + text.len() < 300_000)
+        );
+        assert!(rows.iter().any(|(_, text)| text.contains("\"flash\"")));
+    }
+
+    #[test]
+    fn until_there_are_keys_it_answers_nothing_and_then_tells_all_that_was_written() {
+        let mut first = object("[]", NOW);
+        let report = Report {
+            events: vec![blocked(0, 1, NOW + Duration::from_secs(60))],
+            moved: Vec::new(),
+        };
+        first.report(&wire::report(&report), NOW);
+        let saved = first.save(NOW);
+        let mut object = PoolObject::new("{}", 5, NOW);
+        object.load(&saved, NOW);
+        let ask = wire::ask(&facts(), Cursor::default(), &Report::default());
+        assert_eq!(object.plan(&ask, NOW), "");
+        let found = json!({"config": r#"["made-up-key-0","made-up-key-1"]"#});
+        object.keys(&found.to_string(), NOW);
+        let (_, keys, news) = plan(&mut object, Cursor::default(), &Report::default());
+        assert_eq!((keys, news), (vec![id(1)], 1));
     }
 
     #[test]

@@ -235,10 +235,10 @@ pub fn as_text(list: &[u8]) -> String {
     gemini_relay_core::keylist::text(list)
 }
 
-/// Whether an entry of KV has anything of keys in it.
+/// See [`crate::kept`].
 #[wasm_bindgen]
-pub fn has_key(text: &str) -> bool {
-    crate::keys::has_key(text)
+pub fn kept(name: &str, text: &str) -> Option<String> {
+    crate::kept(name, text)
 }
 
 /// What is wrong with a list of keys, without a word of it; nothing if it is right. For `update-keys`.

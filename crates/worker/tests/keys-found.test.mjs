@@ -7,6 +7,9 @@ import path from "node:path";
 import { test } from "node:test";
 import { googleKey, key, keyList, on, outcome, until } from "./stand.mjs";
 
+// Bytes by themselves: miniflare takes no view into more of them.
+const exactly = (buffer) => new Uint8Array(buffer).buffer;
+
 const secret = { GEMINI_API_KEYS: `${key(7)}, ${key(8)}` };
 
 for (const how of ["throws", "hangs"]) {
@@ -235,6 +238,75 @@ test("what others keep beside the keys goes nowhere, stands in the way of no cha
     assert.ok((await one.look()).lines.some((line) => line.includes('KV entry "GEMINI_KEY_ROTATION_STATE"')));
   }));
 
+for (const [what, text] of [
+  ["a log, a JSON a line,", `{"t":1,"k":"${googleKey(50)}"}\n{"t":2}`],
+  ["a log's line", `[2026-11-23T12:00:00Z] GET /maps?key=${googleKey(50)} 200`],
+  ["a settings file", `{apiKey: "${googleKey(50)}"}`],
+]) {
+  test(`a key in ${what} of another app stands in the way of no change`, () =>
+    on({ kv: { first: googleKey(0), second: googleKey(1), "zz-app": text } }, async (one) => {
+      for (let at = 0; at < 4; at += 1) assert.equal((await one.ask()).status, 200);
+      await one.namespace.put("third", googleKey(2));
+      await one.namespace.delete("first");
+      await until(async () => {
+        await one.look("ahead=101000");
+        one.asked.length = 0;
+        for (let at = 0; at < 4; at += 1) assert.equal((await one.ask()).status, 200);
+        return one.used()[googleKey(1)] === 2 && one.used()[googleKey(2)] === 2;
+      });
+    }));
+}
+
+test("pages of another app that have a key in them are not kept, and KV is listed no oftener for them", async () => {
+  const keep = mkdtempSync(path.join(tmpdir(), "gemini-relay-"));
+  try {
+    const page = `<script src="https://maps.example/js?key=${googleKey(60)}"></script>`.padEnd(60_000, "x");
+    const pages = Object.fromEntries(Array.from({ length: 40 }, (_, at) => [`page-${at}`, page]));
+    await on({ keep, kv: { first: googleKey(0), ...pages } }, async (one) => {
+      assert.equal((await one.ask()).status, 200);
+      for (let life = 0; life < 9; life += 1) {
+        await one.look("evict&ahead=10000");
+        for (let at = 0; at < 2; at += 1) assert.equal((await one.ask()).status, 200);
+      }
+      const { lists, lines } = await one.look();
+      assert.equal(lists, 1);
+      assert.ok(!lines.some((line) => line.includes("cannot be written down")));
+    });
+  } finally {
+    rmSync(keep, { recursive: true });
+  }
+});
+
+test("a hundred lists of many keys each are kept as far as they may be, and it is said", () => {
+  const list = JSON.stringify(Array.from({ length: 1000 }, (_, at) => googleKey(at)));
+  const lists = Object.fromEntries(Array.from({ length: 30 }, (_, at) => [`list-${at}`, list]));
+  return on({ kv: lists }, async (one) => {
+    assert.equal((await one.ask()).status, 200);
+    const { keeps, lines } = await one.look("keeps");
+    assert.ok(keeps && !lines.some((line) => line.includes("cannot be written down")));
+    assert.ok(lines.some((line) => /WARN.*more entries/.test(line)));
+  });
+});
+
+test("another app's small entries push no key out, and are read so seldom that a day's reads last", () => {
+  const kv = Object.fromEntries(Array.from({ length: 6 }, (_, at) => [`key-${at}`, googleKey(at)]));
+  for (let at = 0; at < 250; at += 1) kv[`cache-${at}`] = "17";
+  return on({ kv }, async (one) => {
+    for (let at = 0; at < 12; at += 1) assert.equal((await one.ask()).status, 200);
+    assert.equal(Object.keys(one.used()).length, 6);
+    assert.ok(!(await one.look()).lines.some((line) => line.includes("more entries")));
+    await one.look("ahead=200000");
+    await one.ask();
+    assert.equal((await one.look()).lists, 1);
+    await one.namespace.put("key-7", googleKey(7));
+    await one.look("ahead=57000");
+    await until(async () => {
+      assert.equal((await one.ask()).status, 200);
+      return one.used()[googleKey(7)] > 0;
+    });
+  });
+});
+
 test("what others keep may be more than comes with one request, and is not kept", () => {
   const large = Object.fromEntries([12, 4, 12].map((millions, at) => [`large-${at}`, "x ".repeat(millions * 1e6)]));
   return on({ kv: { first: googleKey(0), ...large, second: googleKey(1) } }, async (one) => {
@@ -246,18 +318,81 @@ test("what others keep may be more than comes with one request, and is not kept"
   });
 });
 
-test("entries that are no UTF-8 are read again only if keys are in them, and no more than a request may", () => {
-  const utf16 = (text) => exactly(Buffer.from(`\ufeff${text}`, "utf16le"));
-  const pictures = Array.from({ length: 30 }, (_, at) => [`a-picture-${at}`, exactly(Buffer.from([0, 0xff, 0xd8, at]))]);
-  const keys = Array.from({ length: 60 }, (_, at) => [`key-${at}`, utf16(googleKey(at))]);
-  return on({ kv: Object.fromEntries([...pictures, ...keys]) }, async (one) => {
-    for (let at = 0; at < 39; at += 1) assert.equal((await one.ask()).status, 200);
-    const { lines, reads } = await one.look();
-    assert.equal(Object.keys(one.used()).length, 39);
-    assert.ok(reads <= 45, `${reads} reads`);
-    assert.ok(lines.some((line) => /WARN.*more entries/.test(line)));
+for (const how of ["there", "away"]) {
+  test(`keys in UTF-16 take no more requests than others, the object being ${how}`, () => {
+    const pictures = Array.from({ length: 30 }, (_, at) => [`a-picture-${at}`, exactly(Buffer.from([0, 0xff, 0xd8, at]))]);
+    const keys = Array.from({ length: 60 }, (_, at) => [`key-${at}`, exactly(Buffer.from(`\ufeff${googleKey(at)}\r\n`, "utf16le"))]);
+    return on({ kv: Object.fromEntries([...pictures, ...keys]) }, async (one) => {
+      await one.look(how);
+      for (let at = 0; at < 60; at += 1) assert.equal((await one.ask()).status, 200);
+      assert.equal(Object.keys(one.used()).length, 60);
+      assert.ok((await one.look()).reads <= 4);
+    });
+  });
+}
+
+// By itself an isolate has fewer requests to spare than the object, and took what it could read for all there was.
+test("no key goes away with the object while some entries take more requests than an isolate may make", () => {
+  const large = Object.fromEntries([20, 20, 20, 20].map((millions, at) => [`key-${at}-large`, "x".repeat(millions * 1e6)]));
+  const keys = Object.fromEntries(Array.from({ length: 8 }, (_, at) => [`key-${at}`, googleKey(at)]));
+  return on({ kv: { ...keys, ...large } }, async (one) => {
+    const used = async () => {
+      one.asked.length = 0;
+      for (let at = 0; at < 16; at += 1) assert.equal((await one.ask()).status, 200);
+      return Object.keys(one.used()).length;
+    };
+    assert.equal(await used(), 8);
+    const { lists } = await one.look("away&ahead=101000");
+    await until(async () => {
+      assert.equal((await one.ask()).status, 200);
+      return (await one.look("away")).lists > lists;
+    });
+    await until(async () => (await one.look("away")).lines.some((line) => /WARN.*cannot all be read/.test(line)));
+    assert.equal(await used(), 8);
   });
 });
+
+// Each of these is read twice: in UTF-16, and more than a key alone.
+const odd = (at) => exactly(Buffer.from(`\ufeff[{"label": "khóa ${at}", "value": "${googleKey(at)}"}]`, "utf16le"));
+
+test("the object, too, tells what it read before while it cannot read all", async () => {
+  const keep = mkdtempSync(path.join(tmpdir(), "gemini-relay-"));
+  try {
+    const kv = Object.fromEntries(Array.from({ length: 8 }, (_, at) => [`key-${at}`, odd(at)]));
+    await on({ keep, kv }, async (one) => {
+      const used = async () => {
+        one.asked.length = 0;
+        for (let at = 0; at < 16; at += 1) assert.equal((await one.ask()).status, 200);
+        return Object.keys(one.used()).sort();
+      };
+      const keys = Array.from({ length: 8 }, (_, at) => googleKey(at));
+      assert.deepEqual(await used(), keys);
+      // Their names come first, and they are as many as can be read.
+      for (let at = 10; at < 55; at += 1) await one.namespace.put(`a-${at}`, odd(at));
+      await one.look("ahead=101000");
+      await until(async () => {
+        assert.equal((await one.ask()).status, 200);
+        return (await one.look()).lines.some((line) => /WARN.*cannot all be read/.test(line));
+      });
+      assert.deepEqual(await used(), keys);
+      await one.restart();
+      assert.deepEqual(await used(), keys);
+      assert.equal((await one.look()).lists, 0, "what was read is kept");
+    });
+  } finally {
+    rmSync(keep, { recursive: true });
+  }
+});
+
+test("first keys are used though there are more entries than can be read", () =>
+  on({ kv: {} }, async (one) => {
+    assert.equal((await one.ask()).status, 503);
+    for (let at = 10; at < 55; at += 1) await one.namespace.put(`a-${at}`, odd(at));
+    await until(async () => {
+      await one.look("ahead=101000");
+      return (await one.ask()).status === 200;
+    });
+  }));
 
 test("a key that is also a client token is never sent to Google", () =>
   on({ bindings: { GEMINI_RELAY_TOKENS: `alice=${key(0)}` } }, async (one) => {
@@ -284,9 +419,6 @@ test("more entries than are read are said in the log", () =>
     assert.equal(Object.keys(one.used()).length, 100);
     assert.ok((await one.look()).lines.some((line) => /WARN.*more entries/.test(line)));
   }));
-
-// Bytes by themselves: miniflare takes no view into more of them.
-const exactly = (buffer) => new Uint8Array(buffer).buffer;
 
 // What PowerShell's `>` and Notepad's "Unicode" make.
 for (const [coding, bytes] of [
@@ -317,12 +449,39 @@ test("entries of a key each are read with one request for all", () =>
     assert.equal(calls, 3);
   }));
 
-// Keys were read behind the request's back: the first one after a pause was sent with a key of hours ago.
-test("a key that was replaced while nobody asked is not used", () =>
+test("after a pause a request is sent with what is known, and the next with what was read meanwhile", () =>
   on({ kv: { GEMINI_API_KEYS_CONFIG: keyList(1) } }, async (one) => {
     assert.equal((await one.ask()).status, 200);
     await one.namespace.put("GEMINI_API_KEYS_CONFIG", JSON.stringify([key(5)]));
     await one.look(`ahead=${6 * 3600_000}`);
+    const { reads } = await one.look();
     assert.equal((await one.ask()).status, 200);
-    assert.deepEqual(one.asked.map(({ key }) => key), [key(0), key(5)]);
+    await until(async () => (await one.look()).reads === reads + 2);
+    await until(async () => {
+      assert.equal((await one.ask()).status, 200);
+      return one.asked.at(-1).key === key(5);
+    });
+    assert.ok(one.asked.length <= 5, `${one.asked.length} requests`);
+  }));
+
+test("once keys are known no request waits for KV", () =>
+  on({}, async (one) => {
+    assert.equal((await one.ask()).status, 200);
+    for (let at = 0; at < 3; at += 1) {
+      await one.look("kv=hangs&ahead=120000");
+      const { status, took } = await outcome(one.base);
+      assert.equal(status, 200);
+      assert.ok(took < 450, `${took} ms`);
+    }
+  }));
+
+// Nor for a new life of the object, which knows none, longer than KV usually takes.
+test("a new life of the object whose KV hangs is not waited for as long as one that does not answer", () =>
+  on({}, async (one) => {
+    assert.equal((await one.ask()).status, 200);
+    await one.look("kv=hangs&evict");
+    assert.equal((await one.ask()).status, 200);
+    const { status, took } = await outcome(one.base);
+    assert.equal(status, 200);
+    assert.ok(took < 950, `${took} ms`);
   }));

@@ -342,7 +342,7 @@ fn distance(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
-const FIELDS: [&str; 9] = [
+pub(super) const FIELDS: [&str; 9] = [
     "value", "key", "label", "project", "priority", "weight", "tags", "enabled", "models",
 ];
 

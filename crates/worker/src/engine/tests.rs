@@ -121,6 +121,33 @@ fn a_refused_key_is_walked_past_and_the_object_told_with_the_next_ask() {
 }
 
 #[test]
+fn what_is_learned_is_told_by_itself_once_in_five_asks_and_else_with_the_next() {
+    let mut stand = Stand::new("");
+    let (mut reports, mut told) = (Vec::new(), 0);
+    for second in 0..12 {
+        // Longer than anybody waits for the next ask.
+        let now = NOW + Duration::from_secs(100 * second);
+        let handle = stand.begin(PATH);
+        let said = stand.engine.body(handle, b"", 0, true, now);
+        let Said::Ask(ask) = said else {
+            panic!("{said:?}")
+        };
+        told += wire::read_ask(&ask).unwrap().2.events.len();
+        let reply = stand.object.plan(&ask, now);
+        key_of(&stand.engine.planned(handle, &reply, now));
+        stand.engine.answered(handle, 429, "", now);
+        stand.engine.error(handle, QUOTA.into(), true, now);
+        stand.engine.gone(handle, now);
+        let report = stand.engine.report(now);
+        told += wire::read_report(&report).events.len();
+        stand.object.report(&report, now);
+        reports.push(!report.is_empty());
+    }
+    let by_itself: Vec<usize> = (0..12).filter(|at| reports[*at]).collect();
+    assert_eq!((by_itself, told), (vec![0, 5, 10], 11));
+}
+
+#[test]
 fn an_object_that_is_out_is_told_nothing_until_it_is_asked_again() {
     let mut stand = Stand::new("");
     let (handle, _) = stand.sent(PATH);
@@ -141,12 +168,12 @@ fn an_object_that_is_out_is_told_nothing_until_it_is_asked_again() {
     assert_eq!(stand.engine.waiting(SOON), 0);
     assert_eq!(stand.engine.report(SOON), "");
     let later = NOW + Duration::from_secs(11);
-    assert_eq!(stand.engine.waiting(later), 1, "nothing is lost");
     let other = stand.begin(PATH);
     let Said::Ask(ask) = stand.engine.body(other, b"", 0, true, later) else {
         panic!()
     };
-    assert_eq!(wire::read_ask(&ask).unwrap().2.events.len(), 1);
+    let told = wire::read_ask(&ask).unwrap().2.events.len();
+    assert_eq!(told, 1, "nothing is lost");
 }
 
 #[test]
