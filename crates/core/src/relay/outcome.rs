@@ -320,10 +320,12 @@ impl Relay {
         let project = current.key.project_id;
         let others =
             |it: &Suspicion| !it.known && it.meaning == meaning && it.key.project_id != project;
-        let served = meaning == Meaning::ModelMissing
-            && served.is_some_and(|at| now.since(at) < LATELY)
-            && request.suspicions.len() < MOST_REFUSED;
-        if !known && !served && request.suspicions.iter().any(others) {
+        // A model that was served lately is there: of this request such a refusal says little.
+        let known = known
+            || meaning == Meaning::ModelMissing
+                && served.is_some_and(|at| now.since(at) < LATELY)
+                && request.suspicions.len() < MOST_REFUSED;
+        if !known && request.suspicions.iter().any(others) {
             // Two agree: they are believed, and nothing is held against either.
             request.suspicions.clear();
             return Next::Deliver(None);

@@ -67,9 +67,7 @@ impl Relay {
             .get(id.at as usize)
             .and_then(|slot| slot.request.as_ref())?;
         let patience = request.patience(max_wait);
-        // For a second opinion it may wait, for a third not.
-        let enough = request.suspicions.len() > 1 || request.unshown.len() >= MOST_REFUSED;
-        if exhausted || enough || now >= patience {
+        if exhausted || now >= patience || request.unshown.len() >= MOST_REFUSED {
             return None;
         }
         let (keys, projects) = request.settled();

@@ -316,27 +316,36 @@ fn whose_keys_are_others_meanwhile_waits_for_those() {
 }
 
 #[test]
-fn for_a_third_opinion_nobody_waits() {
-    let mut world = World::new(&["a.1", "b.1", "c.1", "d.1"], Settings::default());
-    for _ in 0..4 {
-        world.ask(generate("m")).key();
-    }
-    let until = world.now + Duration::from_secs(20);
-    world.google(move |attempt, _, now| match &*attempt.key.label {
-        "d.1" if now < until => quota("m", MINUTE_ID, 5, until.since(now)),
-        _ => refused(404, GONE),
-    });
-    for _ in 0..4 {
+fn a_model_that_was_served_lately_is_not_said_to_be_missing_while_whoever_serves_it_rests() {
+    let mut world = World::new(&["a.1", "b.1"], Settings::default());
+    let rests = Rc::new(Cell::new(None));
+    let until = Rc::clone(&rests);
+    world.google(
+        move |attempt, _, now| match (&*attempt.key.label, until.get()) {
+            ("b.1", _) => refused(404, GONE),
+            (_, Some((until, id))) if now < until => quota("m", id, 3, until.since(now)),
+            _ => Outcome::Served,
+        },
+    );
+    assert_eq!(world.ask(generate("m")).key(), "a.1");
+    let later = world.now + Duration::from_secs(3600);
+    rests.set(Some((later, DAY_ID)));
+    for _ in 0..3 {
         let end = world.ask(generate("m"));
-        let own = matches!(
-            end,
-            End::Delivered { status: 404, .. }
-                | End::Refused {
-                    refusal: Refusal::Earlier,
-                    ..
-                }
-        );
-        assert!(own, "{end:?}");
-        assert!(world.now < until, "{:?}", world.attempts);
+        let End::Refused { refusal, .. } = end else {
+            panic!("{end:?}");
+        };
+        assert!(matches!(refusal, Refusal::Quota { .. }), "{refusal:?}");
     }
+    let mut world = World::new(&["a.1", "b.1"], Settings::default());
+    let until = world.now + Duration::from_secs(5);
+    world.google(move |attempt, _, now| match &*attempt.key.label {
+        "b.1" => refused(404, GONE),
+        _ if now > NOON && now < until => quota("m", MINUTE_ID, 3, until.since(now)),
+        _ => Outcome::Served,
+    });
+    assert_eq!(world.ask(generate("m")).key(), "a.1");
+    world.advance(Duration::from_secs(1));
+    assert_eq!(world.ask(generate("m")).key(), "a.1");
+    assert!(world.now >= until, "waited for");
 }
