@@ -6,9 +6,9 @@
 //! `Sec-Fetch-Site`, and a page that had its own host name pointed at 127.0.0.1 shows that name in
 //! `Host`. So without tokens those are looked at, and anything foreign is refused.
 
-use crate::facts::ClientId;
+use crate::facts::{ClientId, Kind};
 use crate::host::{asked, is_loopback};
-use crate::recognise::{CREDENTIAL_PARAMETERS, decode_bytes, query_pairs};
+use crate::recognise::{CREDENTIAL_PARAMETERS, Recognised, decode_bytes, query_pairs};
 use crate::refusal::Refusal;
 use http::header::{self, AUTHORIZATION, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -69,17 +69,13 @@ impl Door {
     /// Who is asking.
     ///
     /// # Errors
-    /// The refusal, when the token is missing or wrong, when it stands in the path, or when a request without tokens
-    /// comes from a web page of another origin or under a host name that is not the relay's.
+    /// The refusal, when the token is missing or wrong, or when a request without tokens comes from a web page of
+    /// another origin or under a host name that is not the relay's.
     pub fn admit(&self, path_and_query: &str, headers: &HeaderMap) -> Result<ClientId, Refusal> {
         if self.tokens.is_empty() {
             return self
                 .foreign(headers)
                 .map_or(Ok(ClientId::ANONYMOUS), |why| Err(Refusal::Forbidden(why)));
-        }
-        let path = path_and_query.split('?').next().unwrap_or_default();
-        if self.names_token(path) {
-            return Err(TOKEN_AS_NAME);
         }
         let from_headers = [&API_KEY, &X_API_KEY]
             .into_iter()
@@ -101,14 +97,39 @@ impl Door {
         Err(Refusal::Unauthorized)
     }
 
-    /// Whether a client's token stands in a path, or a model's name, as a name: there it would go to Google, and into
-    /// the log. The answer to such a request is [`TOKEN_AS_NAME`].
+    /// Whether a client's token stands in a request's path, or for its model, as a name: there it would go to Google,
+    /// and into the log. The answer to such a request is [`TOKEN_AS_NAME`].
     #[must_use]
-    pub fn names_token(&self, text: &str) -> bool {
-        !self.tokens.is_empty()
-            && text.split(['/', ':']).any(|name| {
-                name.len() >= self.shortest && self.client(&decode_bytes(name.as_bytes())).is_some()
-            })
+    pub fn is_named(&self, found: &Recognised, model: Option<&str>) -> bool {
+        // What is asked of a model has no other name in its path.
+        let path = (found.kind == Kind::Other).then(|| found.target.split('?').next());
+        let names = model.into_iter().chain(path.flatten());
+        names.into_iter().any(|name| self.names_token(name))
+    }
+
+    fn names_token(&self, text: &str) -> bool {
+        if self.tokens.is_empty() {
+            return false;
+        }
+        let (bytes, shortest) = (text.as_bytes(), self.shortest.max(1));
+        let ends = |byte: &u8| matches!(byte, b'/' | b':');
+        // A name that is long enough has one of these places in it.
+        let mut at = shortest - 1;
+        while let (Some(before), Some(after)) = (bytes.get(..at), bytes.get(at..))
+            && !after.is_empty()
+        {
+            let from = before.iter().rposition(ends).map_or(0, |end| end + 1);
+            let to = after
+                .iter()
+                .position(ends)
+                .map_or(bytes.len(), |end| at + end);
+            let name = bytes.get(from..to).unwrap_or_default();
+            if name.len() >= shortest && self.client(&decode_bytes(name)).is_some() {
+                return true;
+            }
+            at = to + shortest;
+        }
+        false
     }
 
     /// Takes off every further header that holds a client token's text, besides those that [`is_credential`]
@@ -342,6 +363,8 @@ pub const TOKEN_AS_NAME: Refusal = Refusal::BadRequest(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recognise::{Destination, recognise};
+    use http::Method;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs
@@ -404,17 +427,32 @@ mod tests {
     #[test]
     fn a_token_in_the_path_is_not_sent_on() {
         let door = door(&["alices-own-token", "flash"]);
-        let shown = headers(&[("x-goog-api-key", "alices-own-token")]);
+        let is_named = |path: &str, model: Option<&str>| {
+            let none = HeaderMap::new();
+            match recognise(&Method::POST, path, &none, "") {
+                Destination::Upstream(found) => {
+                    let model = model.map(str::to_owned);
+                    let model = model.or_else(|| found.model.as_deref().map(str::to_owned));
+                    door.is_named(&found, model.as_deref())
+                }
+                other => panic!("{other:?}"),
+            }
+        };
         for path in [
             "/v1beta/models/alices-own-token:generateContent",
             "/v1beta/models/alices%2Down-token:generateContent?alt=sse",
             "/v1beta/files/alices-own-token",
+            "/v1beta/models/m/operations/alices-own-token",
         ] {
-            assert_eq!(door.admit(path, &shown), Err(TOKEN_AS_NAME), "{path}");
+            assert!(is_named(path, None), "{path}");
         }
-        let path = "/v1beta/models/gemini-2.5-flash:generateContent?key=alices-own-token";
-        assert_eq!(door.admit(path, &shown), Ok(ClientId(0)));
-        assert!(door.names_token("models/alices-own-token"));
+        let chat = "/v1/chat/completions";
+        assert!(is_named(chat, Some("models/alices-own-token")));
+        assert!(!is_named(chat, Some("gemini-2.5-flash")));
+        assert!(!is_named(
+            "/v1beta/models/gemini-2.5-flash:generateContent?key=x",
+            None
+        ));
     }
 
     #[test]

@@ -252,7 +252,9 @@ fn openai_path<'a>(
 }
 
 fn hash(version: &str, method: &str) -> u32 {
-    let version = xxh64(version.as_bytes(), 0);
+    let version = version
+        .bytes()
+        .fold(0, |all, byte| all << 8 | u64::from(byte));
     (xxh64(method.as_bytes(), version) >> 32) as u32
 }
 

@@ -370,10 +370,11 @@ impl Relay {
 
     fn choose(&mut self, id: RequestId, ring: RingId, now: Time) -> Step {
         let (limit, max_wait) = (self.settings.attempts, self.settings.max_wait);
-        self.pool.wake(ring, now);
-        let (alone, stuck) = self.pool.ring_mut(ring).map_or((true, false), |ring| {
-            (ring.waiting.is_empty(), ring.stuck.is_some())
-        });
+        let alone = self
+            .pool
+            .ring_mut(ring)
+            .is_none_or(|ring| ring.waiting.is_empty());
+        let stuck = !alone && self.is_stuck(ring, now);
         let affinity = self.settings.affinity;
         let Some(request) = self
             .requests
@@ -457,9 +458,12 @@ impl Relay {
 
     /// The attempt is over; its key and project are less loaded.
     fn release_key(&mut self, id: RequestId) {
-        let Some(current) = self.get_mut(id).and_then(|request| request.current.take()) else {
-            return;
-        };
+        if let Some(current) = self.get_mut(id).and_then(|request| request.current.take()) {
+            self.give_back(&current);
+        }
+    }
+
+    fn give_back(&mut self, current: &Current) {
         if let Some(ring) = self.pool.ring_mut(current.ring) {
             ring.give_back(current.pick);
         }

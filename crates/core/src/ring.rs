@@ -205,11 +205,15 @@ impl Ring {
         now: Time,
     ) -> Vec<usize> {
         self.served_since = self.served_since.saturating_add(1);
-        if !self.served.contains_key(&route) && self.served.len() >= MOST_ROUTES {
-            // Clients choose what methods are called.
-            self.served.clear();
+        if let Some(at) = self.served.get_mut(&route) {
+            *at = now;
+        } else {
+            if self.served.len() >= MOST_ROUTES {
+                // Clients choose what methods are called.
+                self.served.clear();
+            }
+            self.served.insert(route, now);
         }
-        self.served.insert(route, now);
         if self.suspects.is_empty() {
             return Vec::new();
         }

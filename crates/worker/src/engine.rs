@@ -290,7 +290,8 @@ impl Engine {
         exchange.record.kind = facts.kind;
         let model = facts.model.clone();
         exchange.facts = Some(facts);
-        if model.as_deref().is_some_and(|it| self.door.names_token(it)) {
+        let found = exchange.found.clone();
+        if self.door.is_named(&found, model.as_deref()) {
             return self.refuse(handle, &TOKEN_AS_NAME, now);
         }
         if let Some(exchange) = self.exchange(handle) {

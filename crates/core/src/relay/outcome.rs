@@ -29,7 +29,7 @@ impl Relay {
             return stale;
         };
         request.seen = now;
-        let Some(mut current) = request.current.clone() else {
+        let Some(mut current) = request.current.take() else {
             return stale;
         };
         let verdict = judge(&request.facts, outcome, now);
@@ -37,7 +37,7 @@ impl Relay {
         let meaning = verdict.meaning;
         let mut renewed = false;
         if meaning != Meaning::Served {
-            self.release_key(id);
+            self.give_back(&current);
             renewed = self.renew(id);
             if renewed {
                 current.ring = self.pool.ring(facts.model.as_ref(), facts.kind, now);
@@ -149,6 +149,11 @@ impl Relay {
             }
             next => next,
         };
+        if meaning == Meaning::Served
+            && let Some(request) = self.get_mut(id)
+        {
+            request.current = Some(current);
+        }
         Done {
             meaning,
             next,

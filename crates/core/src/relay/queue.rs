@@ -13,6 +13,14 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 impl Relay {
+    /// Whether none of those that wait can be served by whoever is awake.
+    pub(super) fn is_stuck(&mut self, ring: RingId, now: Time) -> bool {
+        self.pool.wake(ring, now);
+        self.pool
+            .ring_mut(ring)
+            .is_some_and(|ring| ring.stuck.is_some())
+    }
+
     /// Nobody can be asked now.
     pub(super) fn wait_or_refuse(
         &mut self,

@@ -194,11 +194,7 @@ async fn exchange(
     shared.hop.mark(&mut headers);
     let facts = reading::facts(&found, &body, client, deadline, kept);
     ticket.record.kind = facts.kind;
-    if facts
-        .model
-        .as_deref()
-        .is_some_and(|name| shared.door.names_token(name))
-    {
+    if shared.door.is_named(&found, facts.model.as_deref()) {
         source.let_by().await;
         return refuse_body(shared, &TOKEN_AS_NAME, &found, ticket);
     }
@@ -233,7 +229,8 @@ fn record(shared: &Shared, found: &Recognised, client: ClientId) -> Record {
         client,
         surface: found.surface,
         kind: found.kind,
-        model: found.model.clone(),
+        // Until it is known that it is no token.
+        model: None,
         key: None,
         attempts: 0,
         verdicts: SmallVec::new(),

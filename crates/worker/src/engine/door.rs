@@ -146,7 +146,8 @@ impl Engine {
             client,
             surface: found.surface,
             kind: found.kind,
-            model: found.model.clone(),
+            // Until it is known that it is no token.
+            model: None,
             key: None,
             attempts: 0,
             verdicts: Vec::new(),

@@ -143,18 +143,25 @@ fn a_token_where_a_models_name_belongs_is_refused_and_said_nowhere() {
             "POST\nhttps://relay.example{path}\ncontent-type:application/json\nx-goog-api-key:{token}\n"
         )
     };
-    let path = format!("/v1beta/models/{token}:generateContent");
-    let (status, ..) = answer(stand.engine.begin(&head(&path), NOW));
-    assert_eq!(status.as_u16(), 400);
-    let path = "/v1beta/openai/chat/completions";
-    let Said::Gather { handle, .. } = stand.engine.begin(&head(path), NOW) else {
-        panic!()
-    };
-    let body = json!({"model": token, "messages": []}).to_string();
-    let said = stand
-        .engine
-        .body(handle, body.as_bytes(), body.len(), true, NOW);
-    assert_eq!(answer(said).0.as_u16(), 400);
+    for path in [
+        format!("/v1beta/models/{token}:generateContent"),
+        "/v1beta/openai/chat/completions".to_owned(),
+    ] {
+        let body = json!({"model": token, "messages": []}).to_string();
+        for leaves in [true, false] {
+            let Said::Gather { handle, .. } = stand.engine.begin(&head(&path), NOW) else {
+                panic!()
+            };
+            if leaves {
+                stand.engine.gone(handle, NOW);
+                continue;
+            }
+            let said = stand
+                .engine
+                .body(handle, body.as_bytes(), body.len(), true, NOW);
+            assert_eq!(answer(said).0.as_u16(), 400);
+        }
+    }
     let lines = stand.lines();
     assert!(
         lines.contains("bad-request") && !lines.contains(token),
