@@ -54,6 +54,8 @@ impl Relay {
                 ring.stuck = None;
             } else if ring.waiting.is_empty() {
                 ring.stuck = Some(now + IDLE_RELEASE);
+                // What was served before tells nothing of whoever comes back.
+                ring.served_since = 0;
             }
         }
         self.enqueue(id, ring, patience);

@@ -352,6 +352,40 @@ fn a_queue_does_not_outlast_what_it_waited_for() {
 }
 
 #[test]
+fn who_waits_for_what_others_found_out_is_let_go_one_by_one_too() {
+    let mut world = World::new(&["a.1"], Settings::default());
+    for _ in 0..5000 {
+        world.ask(generate("m")).key();
+    }
+    // Another relay met the quota.
+    let mut other = World::new(&["a.1"], Settings::default());
+    other.google(|_, _, _| quota("m", MINUTE_ID, 5, Duration::from_secs(5)));
+    let id = other.relay.admit(generate("m"), other.now);
+    let Step::Send(_) = other.relay.poll(id, other.now) else {
+        panic!("there is a key");
+    };
+    let outcome = quota("m", MINUTE_ID, 5, Duration::from_secs(5));
+    other.relay.attempt_done(id, &outcome, true, other.now);
+    for event in other.relay.take_events() {
+        world.relay.apply(&event, world.now);
+    }
+    for _ in 0..100 {
+        let id = world.relay.admit(generate("m"), world.now);
+        assert!(matches!(world.relay.poll(id, world.now), Step::Wait));
+    }
+    let mut let_go = 0;
+    let end = world.now + Duration::from_secs(6);
+    while let Some(next) = world.relay.next_deadline()
+        && next < end
+        && let_go == 0
+    {
+        world.now = next.max(world.now);
+        let_go = world.relay.ready(world.now).len();
+    }
+    assert_eq!(let_go, 1);
+}
+
+#[test]
 fn whoever_asks_what_nobody_is_served_holds_nobody_up() {
     let google = |_: &Attempt, facts: &Facts, _: Time| {
         if facts.client == ODD {
