@@ -468,7 +468,7 @@ const MAX_DEPTH: usize = 128;
 const MAX_TEXT: usize = 256;
 
 /// How much of a string tells it apart, together with its length.
-const HASHED_STRING: usize = 512;
+const HASHED_STRING: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -224,7 +224,7 @@ impl Passing {
 
     fn send(&mut self, piece: Bytes) -> Frame<Bytes> {
         let record = &mut self.ticket.record;
-        record.first_byte.get_or_insert_with(Instant::now);
+        record.first_byte.get_or_insert(self.last);
         record.sent += piece.len() as u64;
         let whole = self.size.exact() == Some(record.sent);
         if let Some(watch) = &mut self.watch {
