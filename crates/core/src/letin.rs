@@ -6,7 +6,7 @@
 //! `Sec-Fetch-Site`, and a page that had its own host name pointed at 127.0.0.1 shows that name in
 //! `Host`. So without tokens those are looked at, and anything foreign is refused.
 
-use crate::facts::{ClientId, Kind};
+use crate::facts::{ClientId, Kind, Surface};
 use crate::host::{asked, is_loopback};
 use crate::recognise::{CREDENTIAL_PARAMETERS, Recognised, decode_bytes, query_pairs};
 use crate::refusal::Refusal;
@@ -102,7 +102,8 @@ impl Door {
     #[must_use]
     pub fn is_named(&self, found: &Recognised, model: Option<&str>) -> bool {
         // What is asked of a model has no other name in its path.
-        let path = (found.kind == Kind::Other).then(|| found.target.split('?').next());
+        let nameless = found.surface == Surface::Gemini && found.model.is_none();
+        let path = (nameless || found.kind == Kind::Other).then(|| found.target.split('?').next());
         let names = model.into_iter().chain(path.flatten());
         names.into_iter().any(|name| self.names_token(name))
     }
@@ -443,6 +444,7 @@ mod tests {
             "/v1beta/models/alices%2Down-token:generateContent?alt=sse",
             "/v1beta/files/alices-own-token",
             "/v1beta/models/m/operations/alices-own-token",
+            "/alices-own-token/v1beta/models/gemini-2.5-flash:generateContent",
         ] {
             assert!(is_named(path, None), "{path}");
         }

@@ -17,7 +17,7 @@ use crate::block::{Block, Reason, next_trial};
 use crate::event::{Change, Event, Subject};
 use crate::facts::{Kind, Route, Surface};
 use crate::key::{KeyId, KeySpec};
-use crate::ring::{Doubt, Pick, Ring, RingId, Rings, Want};
+use crate::ring::{Doubt, Name, Pick, Ring, RingId, Rings, Want};
 use crate::settings::Strategy;
 use crate::time::Time;
 use crate::verdict::{Effect, Until, Whose};
@@ -81,6 +81,13 @@ impl Pool {
     /// Takes a new list of keys; what is known of keys and projects that stay is kept.
     pub fn reload(&mut self, specs: &[KeySpec]) {
         self.known = Known::new(specs, Some(&self.known));
+        self.rings.forget();
+        self.version += 1;
+    }
+
+    /// The clock was set back: ends move with it. As after a [`reload`](Self::reload) rings are made anew.
+    pub(crate) fn clock_set_back(&mut self, by: Duration, now: Time) {
+        self.known.clock_set_back(by, now);
         self.rings.forget();
         self.version += 1;
     }
@@ -212,16 +219,13 @@ impl Pool {
     }
 
     /// The changes that a trial which was served comes to: what was tried holds no longer.
-    pub(crate) fn cleared_by_trial(&self, key: &KeyInfo, ring: RingId) -> Vec<Change> {
-        let Some(ring) = self.rings.get(ring) else {
-            return Vec::new();
-        };
+    pub(crate) fn cleared_by_trial(&self, key: &KeyInfo, tried: &Name) -> Vec<Change> {
         let mut changes = Vec::new();
         for subject in [Subject::Key(key.id), Subject::Project(key.project_id)] {
             for known in self.known.blocks(subject) {
                 if !known.cleared
                     && known.block.strikes.is_some()
-                    && known.block.covers(ring.about())
+                    && known.block.covers(tried.about())
                 {
                     changes.push(Change::Cleared(subject, known.block.clone()));
                 }
@@ -231,9 +235,14 @@ impl Pool {
     }
 
     /// A trial that proved nothing (an overloaded Google, a client that left): it is due again soon.
-    pub(crate) fn retry_trial(&mut self, key: &KeyInfo, ring: RingId, now: Time) {
-        self.postpone_trials(key, ring, now + UNPROVEN);
+    pub(crate) fn retry_trial(&mut self, key: &KeyInfo, tried: &Name, now: Time) {
+        self.postpone_trials(key, tried, now + UNPROVEN);
         self.refresh_key(key.id, now);
+    }
+
+    /// What such requests are about.
+    pub(crate) fn name(&self, model: Option<&Arc<str>>, kind: Kind) -> Name {
+        Name::new(&self.known, model, kind)
     }
 
     /// The ring for such requests, made if it is not there.
@@ -352,7 +361,13 @@ impl Pool {
         if pick.trial {
             let info = Arc::clone(&self.known.keys.get(pick.key)?.info);
             // One request at a time finds out; the others go on elsewhere meanwhile.
-            self.postpone_trials(&info, id, now + TRIAL);
+            let about = self.rings.get(id)?.about();
+            let tried = Name::new(
+                &self.known,
+                about.models[0].map(Arc::from).as_ref(),
+                about.kind,
+            );
+            self.postpone_trials(&info, &tried, now + TRIAL);
             self.refresh_key(info.id, now);
         }
         Some(pick)
@@ -410,7 +425,7 @@ impl Pool {
     pub(crate) fn first_back(&self, id: RingId) -> Option<(Time, Option<Block>)> {
         let ring = self.rings.get(id)?;
         let (until, group) = ring.first_back()?;
-        Some((until, self.known.latest_block(group, ring)))
+        Some((until, self.known.holding_block(group, ring)))
     }
 
     /// When the first comes back who is none of these.
@@ -433,18 +448,15 @@ impl Pool {
     pub(crate) fn first_trial(&self, id: RingId) -> Option<(Time, Option<Block>)> {
         let ring = self.rings.get(id)?;
         let (until, group) = ring.first_trial()?;
-        Some((until, self.known.latest_block(group, ring)))
+        Some((until, self.known.holding_block(group, ring)))
     }
 
-    fn postpone_trials(&mut self, key: &KeyInfo, ring: RingId, until: Time) {
-        let Some(ring) = self.rings.get(ring) else {
-            return;
-        };
+    fn postpone_trials(&mut self, key: &KeyInfo, tried: &Name, until: Time) {
         for subject in [Subject::Key(key.id), Subject::Project(key.project_id)] {
             for known in self.known.blocks_mut(subject).into_iter().flatten() {
                 if !known.cleared
                     && known.block.strikes.is_some()
-                    && known.block.covers(ring.about())
+                    && known.block.covers(tried.about())
                 {
                     known.block.until = until;
                 }

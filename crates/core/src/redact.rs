@@ -56,6 +56,16 @@ impl Quoted {
                 || matches!(decode_bytes(value), Cow::Owned(plain) if self.0.find(&plain).is_some()))
     }
 
+    /// Whether the key stands in a header's name, whose letters are small ones.
+    pub(crate) fn is_name(&self, name: &str) -> bool {
+        let key = self.0.needle();
+        name.len() >= key.len()
+            && name
+                .as_bytes()
+                .windows(key.len())
+                .any(|part| part.eq_ignore_ascii_case(key))
+    }
+
     pub(crate) fn text(&self) -> &[u8] {
         self.0.needle()
     }

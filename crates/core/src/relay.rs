@@ -113,6 +113,8 @@ pub struct Relay {
     /// When anybody was served anything last.
     served: Option<Time>,
     next_sweep: Time,
+    /// How often it was looked for requests whose shell has died.
+    sweeps: u32,
 }
 
 #[derive(Debug)]
@@ -125,8 +127,11 @@ struct Slot {
 struct Request {
     facts: Facts,
     arrived: Time,
-    /// Last heard of by its shell.
-    seen: Time,
+    /// When it was sent last, and how long its attempts before that took.
+    sent: Time,
+    under_way: Duration,
+    /// At which sweep it was last heard of by its shell.
+    seen: u32,
     attempts: u32,
     /// Attempts that nobody's fault cost.
     shared_tries: u32,
@@ -206,6 +211,7 @@ impl Relay {
             moved: Vec::new(),
             served: None,
             next_sweep: Time::ZERO,
+            sweeps: 0,
         }
     }
 
@@ -241,6 +247,30 @@ impl Relay {
         self.pool.reload(keys);
     }
 
+    /// The wall clock was set back by so much, to `now`. What was to end after a while still does, and so does waiting.
+    pub fn clock_set_back(&mut self, by: Duration, now: Time) {
+        let ids: Vec<RequestId> = self.live().map(|(id, _)| id).collect();
+        for &id in &ids {
+            self.leave_queue(id);
+        }
+        self.timers.clear();
+        self.pool.clock_set_back(by, now);
+        self.storms = Storms::default();
+        self.served = self.served.map(|at| at.back(by));
+        self.next_sweep = now;
+        for id in ids {
+            let Some(request) = self.get_mut(id) else {
+                continue;
+            };
+            request.arrived = request.arrived.back(by);
+            request.sent = request.sent.back(by);
+            request.facts.deadline = request.facts.deadline.map(|at| at.back(by));
+            if request.current.is_none() {
+                self.timers.insert((now, id));
+            }
+        }
+    }
+
     /// Applies an event of another relay, of the store or of an administrator.
     pub fn apply(&mut self, event: &Event, now: Time) {
         self.pool.apply(event, now);
@@ -256,7 +286,9 @@ impl Relay {
         let request = Request {
             facts,
             arrived: now,
-            seen: now,
+            sent: now,
+            under_way: Duration::ZERO,
+            seen: self.sweeps,
             attempts: 0,
             shared_tries: 0,
             tried_keys: Vec::new(),
@@ -299,12 +331,12 @@ impl Relay {
     /// Says what to do with a request.
     pub fn poll(&mut self, id: RequestId, now: Time) -> Step {
         self.leave_queue(id);
-        let max_wait = self.settings.max_wait;
+        let (max_wait, sweeps) = (self.settings.max_wait, self.sweeps);
         self.renew(id);
         let Some(request) = self.get_mut(id) else {
             return Step::Refuse(Refusal::Stopping);
         };
-        request.seen = now;
+        request.seen = sweeps;
         if let Some(current) = &request.current {
             let attempt = attempt(current, request.attempts);
             return Step::Send(attempt);
@@ -322,6 +354,7 @@ impl Relay {
         request.pause = None;
         if let Some(current) = request.other_carrier.take() {
             request.attempts += 1;
+            request.sent = now;
             request.current = Some(current.clone());
             let step = attempt(&current, request.attempts);
             if let Some(ring) = self.pool.ring_mut(current.ring) {
@@ -428,6 +461,7 @@ impl Relay {
                     carriers_tried: if once { 2 } else { 1 },
                 };
                 request.attempts += 1;
+                request.sent = now;
                 request.released = its_turn;
                 let step = attempt(&current, request.attempts);
                 request.current = Some(current);
@@ -448,7 +482,11 @@ impl Relay {
         if let Some(current) = self.get_mut(id).and_then(|request| request.current.clone())
             && current.pick.trial
         {
-            self.pool.retry_trial(&current.key, current.ring, now);
+            let facts = self.get_mut(id).map(|request| request.facts.clone());
+            if let Some(facts) = facts {
+                let tried = self.pool.name(facts.model.as_ref(), facts.kind);
+                self.pool.retry_trial(&current.key, &tried, now);
+            }
             self.release_key(id);
             self.trial_failed(current.ring, now);
         }
@@ -497,11 +535,14 @@ impl Relay {
         )
     }
 
-    /// Requests whose shell has not been heard of for longer than any answer may take.
+    /// Requests whose shell has not been heard of for longer than any answer may take. What counts is how often it was
+    /// looked: the time in which a machine sleeps is nobody's.
     fn sweep(&mut self, now: Time) {
+        self.sweeps = self.sweeps.wrapping_add(1);
+        let sweeps = self.sweeps;
         let lost: Vec<RequestId> = self
             .live()
-            .filter(|(_, request)| now.since(request.seen) > EXPIRY)
+            .filter(|(_, request)| sweeps.wrapping_sub(request.seen) > EXPIRY)
             .map(|(id, _)| id)
             .collect();
         for id in lost {
@@ -542,9 +583,10 @@ impl Relay {
 }
 
 impl Request {
-    /// How long it may wait: the operator's limit, and the client's own less what an answer needs.
+    /// How long it may wait: the operator's limit, in which being answered is no waiting, and the client's own less what
+    /// an answer needs.
     fn patience(&self, max_wait: Duration) -> Time {
-        let own = self.arrived + max_wait;
+        let own = self.arrived + max_wait + self.under_way;
         match self.facts.deadline {
             Some(deadline) => {
                 let latest = Time::from_millis(
@@ -633,8 +675,8 @@ const READING: Duration = Duration::from_millis(500);
 /// When a storm is over they need not all come at once.
 const STORM_JITTER: Duration = Duration::from_millis(250);
 
-/// Longer than a 60-minute stream with the longest wait before it.
-const EXPIRY: Duration = Duration::from_secs(2 * 3600);
+/// In sweeps, of which there is one a minute at most: longer than a 60-minute stream with the longest wait before it.
+const EXPIRY: u32 = 120;
 
 /// Events that the shell has not taken: it takes them after every call.
 const MAX_EVENTS: usize = 65_536;

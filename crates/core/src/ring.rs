@@ -98,7 +98,7 @@ pub(crate) struct Ring {
 
 /// What a ring is about.
 #[derive(Debug)]
-struct Name {
+pub(crate) struct Name {
     model: Option<Arc<str>>,
     /// The model under which Google counts it, where that is another.
     counted: Option<Arc<str>>,
@@ -106,7 +106,15 @@ struct Name {
 }
 
 impl Name {
-    fn about(&self) -> About<'_> {
+    pub(crate) fn new(known: &Known, model: Option<&Arc<str>>, kind: Kind) -> Self {
+        Self {
+            model: model.cloned(),
+            counted: model.and_then(|model| known.name_of(model)).cloned(),
+            kind,
+        }
+    }
+
+    pub(crate) fn about(&self) -> About<'_> {
         About {
             models: [self.model.as_deref(), self.counted.as_deref()],
             kind: self.kind,
@@ -123,20 +131,13 @@ type Asked = (Option<Arc<str>>, Kind);
 
 impl Ring {
     fn new(known: &Known, strategy: Strategy, asked: &Asked, now: Time) -> Self {
-        let (model, kind) = asked.clone();
+        let (model, kind) = asked;
         let groups = Rotation::new(
             strategy,
             known.groups.iter().map(|group| (group.level, group.weight)),
         );
         let mut ring = Self {
-            name: Name {
-                counted: model
-                    .as_ref()
-                    .and_then(|model| known.name_of(model))
-                    .cloned(),
-                model,
-                kind,
-            },
+            name: Name::new(known, model.as_ref(), *kind),
             groups,
             keys: Map::default(),
             strategy,

@@ -36,6 +36,13 @@ impl Time {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// So much earlier, but not before the beginning of time.
+    #[must_use]
+    pub fn back(self, by: Duration) -> Self {
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(by))
+    }
+
     /// The next midnight in Los Angeles, strictly after this instant.
     ///
     /// Google: "RPD quotas reset at midnight Pacific time"

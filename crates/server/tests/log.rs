@@ -259,6 +259,40 @@ fn a_head_that_is_too_large_has_a_line() {
 }
 
 #[test]
+fn whoever_is_refused_at_the_door_has_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = [("GEMINI_API_KEYS", "made-up-1")];
+    let relay = Process::start(folder.path(), &keys, &["--upstream", &upstream()]);
+    let asks = [
+        "origin: https://page.example",
+        "access-control-request-method: POST",
+    ];
+    let answer = ask(
+        &relay.address,
+        "OPTIONS /v1beta/models/m:generateContent",
+        &asks,
+        "",
+    )
+    .rest();
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    let answer = ask(
+        &relay.address,
+        "GET /-/metrics",
+        &["sec-fetch-site: cross-site"],
+        "",
+    )
+    .rest();
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    let answer = ask(&relay.address, "GET /-/nothing", &[], "").rest();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    let log = relay.says("status=404");
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("refused at the door peer=127.0.0.1"));
+    assert_eq!(lines.count(), 3, "{log}");
+}
+
+#[test]
 fn an_error_in_the_middle_of_a_stream_is_in_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let google = emulator(one_project_each(&["made-up-1"]));

@@ -4,7 +4,7 @@
 //! or late changes nothing.
 
 use super::{Carrier, KeyInfo, ProjectId};
-use crate::block::{About, Block};
+use crate::block::{About, Block, Reason};
 use crate::event::{Stamp, Subject};
 use crate::facts::Surface;
 use crate::key::{KeyId, KeySpec};
@@ -156,6 +156,27 @@ impl Known {
             .map_or(State::Never, |project| state(&project.blocks, about, now))
     }
 
+    /// The clock was set back by so much: what ends after a while ends that much earlier by it, and a day still ends at
+    /// midnight.
+    pub(super) fn clock_set_back(&mut self, by: Duration, now: Time) {
+        self.epoch += 1;
+        let keys = self.keys.iter_mut().map(|key| &mut key.blocks);
+        let projects = self.projects.iter_mut().map(|project| &mut project.blocks);
+        for known in keys.chain(projects).flatten() {
+            let block = &mut known.block;
+            let midnight = block
+                .until
+                .back(Duration::from_millis(1))
+                .next_pacific_midnight();
+            block.since = block.since.back(by);
+            block.until = if block.reason == Reason::QuotaDay && block.until == midnight {
+                block.until.min(now.next_pacific_midnight())
+            } else {
+                block.until.back(by)
+            };
+        }
+    }
+
     pub(crate) fn name_of(&self, model: &str) -> Option<&Arc<str>> {
         self.named.get(model).map(|(_, named)| named)
     }
@@ -268,23 +289,27 @@ impl Known {
         before.is_none_or(|(_, before)| before != *named)
     }
 
-    /// The block that keeps a group out the longest.
-    pub(super) fn latest_block(&self, group: u32, ring: &Ring) -> Option<Block> {
+    /// The block that a group is out for: its project's, or that of the first of its keys to return if that is later.
+    pub(super) fn holding_block(&self, group: u32, ring: &Ring) -> Option<Block> {
         let group = self.groups.get(group as usize)?;
-        let project = self.projects.get(group.project)?;
-        let keys = group
-            .keys
-            .iter()
-            .take(MAX_ASKED)
-            .filter_map(|key| self.keys.get(*key));
-        let blocks = project
-            .blocks
-            .iter()
-            .chain(keys.flat_map(|key| &key.blocks));
-        blocks
-            .filter(|known| !known.cleared && known.block.covers(ring.about()))
-            .max_by_key(|known| known.block.until)
-            .map(|known| known.block.clone())
+        let about = ring.about();
+        let latest = |blocks: &[Learned]| {
+            let holds = |known: &&Learned| !known.cleared && known.block.covers(about);
+            let latest = blocks
+                .iter()
+                .filter(holds)
+                .max_by_key(|known| known.block.until);
+            latest.map(|known| known.block.clone())
+        };
+        let ends = |block: &Option<Block>| block.as_ref().map(|block| block.until);
+        let keys = group.keys.iter().take(MAX_ASKED);
+        let key = keys
+            .filter(|key| self.key_state(**key, about, Time::ZERO) != State::Never)
+            .filter_map(|key| Some(latest(&self.keys.get(*key)?.blocks)))
+            .min_by_key(ends)
+            .flatten();
+        let project = latest(&self.projects.get(group.project)?.blocks);
+        [key, project].into_iter().max_by_key(ends).flatten()
     }
 }
 

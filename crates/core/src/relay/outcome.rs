@@ -1,13 +1,14 @@
 //! What an attempt's outcome comes to: retry, deliver or refuse, and what is held against whom.
 
 use super::{Current, Done, Next, Relay, RequestId, Suspicion};
-use crate::event::Change;
+use crate::block::Reason;
+use crate::event::{Change, Subject};
 use crate::facts::{Facts, Repeat};
 use crate::pool::{Carrier, KeyInfo};
 use crate::refusal::Refusal;
 use crate::ring::RingId;
 use crate::time::Time;
-use crate::verdict::{Effect, Meaning, Outcome, judge};
+use crate::verdict::{Effect, Meaning, Outcome, Until, Verdict, judge};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,13 +26,15 @@ impl Relay {
             next: Next::Deliver(None),
             passed_over: Vec::new(),
         };
+        let sweeps = self.sweeps;
         let Some(request) = self.get_mut(id) else {
             return stale;
         };
-        request.seen = now;
+        request.seen = sweeps;
         let Some(mut current) = request.current.take() else {
             return stale;
         };
+        request.under_way += now.since(request.sent);
         let verdict = judge(&request.facts, outcome, now);
         let (facts, number) = (request.facts.clone(), request.attempts);
         let meaning = verdict.meaning;
@@ -123,12 +126,8 @@ impl Relay {
             Meaning::Silent => Next::Refuse(Refusal::Silent),
             Meaning::NotOwner | Meaning::Client | Meaning::Location => Next::Deliver(None),
         };
-        if meaning != Meaning::Served
-            && meaning != Meaning::Carrier
-            && current.pick.trial
-            && verdict.effect.is_none()
-        {
-            self.pool.retry_trial(&current.key, current.ring, now);
+        if current.pick.trial {
+            self.after_trial(&facts, &mut current, &verdict, now);
         }
         debug_assert!(number > 0, "an outcome without an attempt");
         let nobodys = matches!(
@@ -161,6 +160,48 @@ impl Relay {
         }
     }
 
+    /// What is known now of whoever was tried: all, if it was served; of one that ran into a quota, that its key is taken,
+    /// and of one whose quota has a limit, that its project is too. What proved nothing is tried again soon.
+    fn after_trial(&mut self, facts: &Facts, current: &mut Current, verdict: &Verdict, now: Time) {
+        if verdict.meaning == Meaning::Carrier {
+            return;
+        }
+        let tried = self.pool.name(facts.model.as_ref(), facts.kind);
+        let reason = match (verdict.meaning, &verdict.effect) {
+            (Meaning::Quota | Meaning::Billing | Meaning::Capacity, Some(effect)) => {
+                Some(effect.reason)
+            }
+            _ => None,
+        };
+        let served = verdict.meaning == Meaning::Served;
+        let project = served || matches!(reason, Some(Reason::QuotaMinute | Reason::QuotaDay));
+        let key = project || matches!(reason, Some(Reason::Quota | Reason::Tier | Reason::Billing));
+        for change in self.pool.cleared_by_trial(&current.key, &tried) {
+            if project || key && matches!(change, Change::Cleared(Subject::Key(_), _)) {
+                self.emit(change, now);
+            }
+        }
+        if served {
+            // Its answer may be a long one, and nobody has to wait for the end of it.
+            current.pick.trial = false;
+            if let Some(ring) = self.pool.ring_mut(current.ring) {
+                ring.trials = ring.trials.saturating_sub(1);
+            }
+            return;
+        }
+        let again = verdict
+            .effect
+            .as_ref()
+            .is_some_and(|effect| effect.until == Until::TriedAgain);
+        let held = matches!(
+            verdict.meaning,
+            Meaning::Quota | Meaning::Billing | Meaning::KeyDead
+        );
+        if !(held && again) {
+            self.pool.retry_trial(&current.key, &tried, now);
+        }
+    }
+
     /// Somebody's quota ran out: those who wait are let go one by one again.
     fn slow_down(&mut self, ring: RingId, meaning: Meaning) {
         if meaning != Meaning::KeyDead
@@ -190,11 +231,6 @@ impl Relay {
         let surface = route.surface;
         if self.pool.is_news(key, surface, carrier) {
             self.emit(Change::CarrierLearned(key, surface, carrier), now);
-        }
-        if current.pick.trial {
-            for change in self.pool.cleared_by_trial(&current.key, current.ring) {
-                self.emit(change, now);
-            }
         }
         let refused = self
             .get_mut(id)
@@ -269,7 +305,8 @@ impl Relay {
         now: Time,
     ) -> Next {
         if current.pick.trial {
-            self.pool.retry_trial(&current.key, current.ring, now);
+            let tried = self.pool.name(facts.model.as_ref(), facts.kind);
+            self.pool.retry_trial(&current.key, &tried, now);
         }
         if let Some(ring) = self.pool.ring_mut(current.ring) {
             ring.suspects.add(facts.route(), current.pick.key, now);

@@ -24,6 +24,15 @@ impl Clock {
             + Duration::from_millis(self.ahead.load(Ordering::Relaxed))
     }
 
+    /// As if the clock had been set back, once it was moved forward.
+    #[cfg(test)]
+    pub(crate) fn set_back(&self, by: Duration) {
+        self.ahead.fetch_sub(
+            u64::try_from(by.as_millis()).unwrap_or(0),
+            Ordering::Relaxed,
+        );
+    }
+
     /// As if the machine had slept this long.
     #[cfg(test)]
     pub(crate) fn advance(&self, by: Duration) {
@@ -32,6 +41,15 @@ impl Clock {
             Ordering::Relaxed,
         );
     }
+}
+
+/// Which way a clock jumped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Jumped {
+    /// The machine slept, or its clock was behind.
+    Ahead,
+    /// Its clock was set back, by so much.
+    Back(Duration),
 }
 
 /// Compares the two clocks each time it is asked: before every attempt, since the first request after a
@@ -50,9 +68,9 @@ impl Jump {
         }
     }
 
-    /// Whether the wall clock, now at `now`, has jumped since this was last asked. Of several who ask at once, one is
-    /// told.
-    pub(crate) fn happened(&self, now: Time, instant: Instant) -> bool {
+    /// How the wall clock, now at `now`, has jumped since this was last asked, if it has. Of several who ask at once, one
+    /// is told.
+    pub(crate) fn happened(&self, now: Time, instant: Instant) -> Option<Jumped> {
         let ran = u64::try_from(instant.duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
         let ahead = now.as_millis().saturating_sub(ran);
         let before = self.ahead.load(Ordering::Relaxed);
@@ -61,11 +79,15 @@ impl Jump {
             if ahead != before {
                 self.ahead.store(ahead, Ordering::Relaxed);
             }
-            return false;
+            return None;
         }
         self.ahead
             .compare_exchange(before, ahead, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
+            .ok()?;
+        Some(match before.checked_sub(ahead) {
+            Some(by) => Jumped::Back(Duration::from_millis(by)),
+            None => Jumped::Ahead,
+        })
     }
 }
 

@@ -1,9 +1,7 @@
 //! The relay's own pages, under `/-/`.
 
 use super::answer::Answer;
-use super::service::plain;
 use super::shared::Shared;
-use gemini_relay_core::Surface;
 use gemini_relay_core::letin::Door;
 use gemini_relay_core::refusal::Refusal;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -13,16 +11,19 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 /// Answers a request for `page`.
+///
+/// # Errors
+/// Why it is not shown, or that there is no such page.
 pub(crate) fn answer(
     shared: &Shared,
     page: &str,
     peer: SocketAddr,
     head: &Parts,
-) -> Response<Answer> {
+) -> Result<Response<Answer>, Refusal> {
     if head.method != Method::GET && head.method != Method::HEAD {
-        return plain(shared, &Refusal::NotFound, Surface::Gemini, false);
+        return Err(Refusal::NotFound);
     }
-    match page {
+    Ok(match page {
         // What probes ask must need nothing and tell nothing.
         "healthy" => text(StatusCode::OK, PLAIN, "healthy\n"),
         "ready" if shared.stopping.load(Ordering::Relaxed) => {
@@ -31,16 +32,16 @@ pub(crate) fn answer(
         "ready" => text(StatusCode::OK, PLAIN, "ready\n"),
         _ => {
             if let Some(refusal) = kept_out(shared, peer, head) {
-                return plain(shared, &refusal, Surface::Gemini, false);
+                return Err(refusal);
             }
             match page {
                 "metrics" => metrics(shared),
                 #[cfg(debug_assertions)]
                 "panic" if std::env::var_os(PANICS).is_some() => panic_with_all(shared, head),
-                _ => plain(shared, &Refusal::NotFound, Surface::Gemini, false),
+                _ => return Err(Refusal::NotFound),
             }
         }
-    }
+    })
 }
 
 /// Who may not see the relay's own pages: off loopback a token is needed even where requests need none.

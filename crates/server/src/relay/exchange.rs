@@ -29,6 +29,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use smallvec::SmallVec;
 use std::future::Future;
 use std::pin::pin;
@@ -257,6 +258,8 @@ impl Exchange {
     /// Reads what the policy needs to see.
     async fn look(&self, response: Response<Incoming>, lease: Lease) -> (Outcome, Came) {
         let (mut parts, incoming) = response.into_parts();
+        // What stands behind the status could quote a key.
+        parts.extensions.remove::<ReasonPhrase>();
         let status = parts.status.as_u16();
         let coding = coding::of(&self.method, parts.status, &parts.headers);
         if status >= 400 {

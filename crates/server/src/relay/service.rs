@@ -43,11 +43,11 @@ pub(crate) async fn answer(
         .filter(|_| settled.is_ok());
     let asks_first = is_preflight(&head);
     let let_in = match settled {
-        Err(refusal) => Err(Box::new(plain(shared, &refusal, Surface::Gemini, false))),
-        Ok(()) if asks_first => {
-            let answer = preflight(shared, origin.as_ref(), &head.headers);
-            Err(Box::new(answer))
-        }
+        Err(refusal) => Err(turned_away(seat, &refusal, None)),
+        Ok(()) if asks_first => match &origin {
+            Some(origin) => Err(Box::new(preflight(origin, &head.headers))),
+            None => Err(turned_away(seat, &Refusal::Forbidden(FOREIGN_ORIGIN), None)),
+        },
         Ok(()) => let_in(seat, &head),
     };
     let mut response = match let_in {
@@ -93,7 +93,10 @@ fn let_in(seat: &Seat, head: &Parts) -> Result<(Recognised, ClientId), Box<Respo
         }
         Destination::Relay(page) => {
             let answer = control::answer(shared, &page, seat.peer, head);
-            return Err(Box::new(answer));
+            return Err(match answer {
+                Ok(answer) => Box::new(answer),
+                Err(refusal) => turned_away(seat, &refusal, None),
+            });
         }
         Destination::Upstream(found) => found,
     };
@@ -270,19 +273,7 @@ pub(crate) fn plain(
     Response::from_parts(parts, Answer::whole(body, None))
 }
 
-fn preflight(
-    shared: &Shared,
-    origin: Option<&HeaderValue>,
-    headers: &HeaderMap,
-) -> Response<Answer> {
-    let Some(origin) = origin else {
-        return plain(
-            shared,
-            &Refusal::Forbidden(FOREIGN_ORIGIN),
-            Surface::Gemini,
-            false,
-        );
-    };
+fn preflight(origin: &HeaderValue, headers: &HeaderMap) -> Response<Answer> {
     let mut response = Response::new(Answer::whole("", None));
     *response.status_mut() = StatusCode::NO_CONTENT;
     let allowed = response.headers_mut();

@@ -5,7 +5,7 @@
 //! says.
 
 use super::body::Budget;
-use super::clock::{Clock, Jump};
+use super::clock::{Clock, Jump, Jumped};
 use super::metrics::Metrics;
 use super::places::Places;
 use super::record::Id;
@@ -150,8 +150,12 @@ impl Shared {
 
     /// Which network this is: another than before once the machine has slept.
     pub(crate) fn network(&self, now: Time, instant: Instant) -> u64 {
-        if self.jump.happened(now, instant) {
+        if let Some(jumped) = self.jump.happened(now, instant) {
             tracing::info!("the clock jumped (this machine slept?): idle connections are dropped");
+            if let Jumped::Back(by) = jumped {
+                self.policy(|policy| policy.relay.clock_set_back(by, now));
+                self.kick.notify_one();
+            }
             self.network.fetch_add(1, Ordering::Relaxed);
         }
         self.network.load(Ordering::Relaxed)

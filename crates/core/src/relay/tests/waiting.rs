@@ -1,6 +1,6 @@
 //! Waiting: in order, bounded, and only when it helps.
 
-use super::world::{End, MINUTE_ID, World, generate, quota};
+use super::world::{End, MINUTE_ID, World, generate, quota, refused};
 use crate::facts::Surface;
 use crate::google_error::GoogleError;
 use crate::refusal::Refusal;
@@ -191,18 +191,20 @@ fn patience_has_an_end() {
 }
 
 #[test]
-fn a_request_whose_shell_died_expires() {
-    let mut world = World::new(&["a.1"], Settings::default());
-    let id = world.relay.admit(generate("m"), world.now);
-    assert!(matches!(world.relay.poll(id, world.now), Step::Send(_)));
-    world.advance(Duration::from_secs(3 * 3600));
-    world.relay.ready(world.now);
-    assert_eq!(world.relay.in_progress(), (0, 0));
-    assert!(matches!(
-        world
-            .relay
-            .attempt_done(id, &Outcome::Served, true, world.now)
-            .next,
-        Next::Deliver(None)
-    ));
+fn the_time_in_which_an_answer_is_made_is_no_waiting() {
+    for first in [
+        refused(503, "The model is overloaded. Please try again later."),
+        quota("m", MINUTE_ID, 5, 5 * SECOND),
+        Outcome::Broken,
+    ] {
+        let mut world = World::new(&["a.1"], Settings::default());
+        let id = world.relay.admit(generate("m"), world.now);
+        assert!(matches!(world.relay.poll(id, world.now), Step::Send(_)));
+        world.advance(600 * SECOND);
+        let done = world.relay.attempt_done(id, &first, true, world.now);
+        assert_eq!(done.next, Next::Retry, "{first:?}");
+        let begun = world.now;
+        assert_eq!(world.drive(id, &generate("m")).attempts(), 2, "{first:?}");
+        assert!(world.now.since(begun) <= 5 * SECOND);
+    }
 }

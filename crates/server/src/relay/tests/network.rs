@@ -29,6 +29,29 @@ async fn after_a_sleep_the_next_request_is_served_within_five_seconds() {
 }
 
 #[tokio::test]
+async fn who_waits_while_the_clock_is_set_back_waits_no_longer_for_it() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+    relay.clock.advance(Duration::from_secs(3600));
+    let began = Instant::now();
+    let (answer, ()) = tokio::join!(Ask::generate("hello").whole(&relay.base), async {
+        let mut google = upstream.accept().await;
+        google.request().await;
+        // To be asked again in two seconds.
+        let soon = super::scripted::QUOTA.replace("40s", "2s");
+        google.answer("429 Too Many Requests", &soon).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        relay.clock.set_back(Duration::from_secs(3600));
+        let mut google = upstream.accept().await;
+        google.request().await;
+        google.answer("200 OK", GOOD).await;
+    });
+    answer.is(200);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[tokio::test]
 async fn idle_connections_that_google_closed_cost_the_client_nothing() {
     let stand = Stand::start(projects(2), &[]).await;
     for how in [Disturbance::Close, Disturbance::Reset] {

@@ -6,6 +6,7 @@ use super::scripted::{GOOD, Scripted};
 use super::stand::{Native, bare_keys, key};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 #[tokio::test]
@@ -73,4 +74,32 @@ async fn a_key_in_escapes_is_covered_and_a_header_with_it_encoded_is_dropped() {
         answer.text(),
         body.replace(&escaped, &"*".repeat(escaped.len()))
     );
+}
+
+#[tokio::test]
+async fn a_key_behind_the_status_stays_here() {
+    let upstream = Scripted::start().await;
+    let relay = Native::start(&upstream.url(), &bare_keys(1), &[]);
+    for status in ["200", "400", "302"] {
+        let mut client = TcpStream::connect(relay.running.bound[0]).await.unwrap();
+        let ask = "GET /v1beta/models HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
+        client.write_all(ask.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let (read, ()) = tokio::join!(client.read_to_string(&mut answer), async {
+            let mut google = upstream.accept().await;
+            google.request().await;
+            let head = format!("HTTP/1.1 {status} No {}\r\n", key(0));
+            google
+                .write(format!(
+                    "{head}content-length: 0\r\nconnection: close\r\n\r\n"
+                ))
+                .await;
+        });
+        read.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+        assert!(!answer.contains(&key(0)), "{answer}");
+    }
 }
