@@ -17,7 +17,7 @@ use crate::block::{Block, Reason, next_trial};
 use crate::event::{Change, Event, Subject};
 use crate::facts::{Kind, Route, Surface};
 use crate::key::{KeyId, KeySpec};
-use crate::ring::{Doubt, Name, Pick, Ring, RingId, Rings, Want};
+use crate::ring::{Counted, Doubt, Name, Pick, Ring, RingId, Rings, Want};
 use crate::settings::Strategy;
 use crate::time::Time;
 use crate::verdict::{Effect, Until, Whose};
@@ -116,12 +116,26 @@ impl Pool {
     }
 
     /// The same for what this ring is about, asked in this way.
-    pub(crate) fn census_of(&self, ring: RingId, route: Route, now: Time) -> Census {
-        let Some(ring) = self.rings.get(ring) else {
+    pub(crate) fn census_of(&mut self, id: RingId, route: Route, now: Time) -> Census {
+        let Some(ring) = self.rings.get(id) else {
             return self.census(now);
         };
+        let of = (self.version, ring.suspects.count(), route);
+        let fresh = |it: &&Counted| it.of == of && it.at <= now && now.since(it.at) < COUNTED;
+        if let Some(counted) = ring.census.as_ref().filter(fresh) {
+            return counted.census.clone();
+        }
         let is_suspect = |key| ring.suspects.has(route, key, now);
-        self.census_where(now, |block| block.covers(ring.about()), is_suspect)
+        let census = self.census_where(now, |block| block.covers(ring.about()), is_suspect);
+        if let Some(ring) = self.rings.get_mut(id) {
+            let census = census.clone();
+            ring.census = Some(Counted {
+                at: now,
+                of,
+                census,
+            });
+        }
+        census
     }
 
     fn census_where(
@@ -342,6 +356,13 @@ impl Pool {
             .suspect(&self.known, want, doubt, now)
     }
 
+    /// Whether whoever was picked is out by now: of one that is on trial, for another reason than that.
+    pub(crate) fn is_out(&self, id: RingId, pick: Pick, now: Time) -> bool {
+        self.rings
+            .get(id)
+            .is_some_and(|ring| self.known.is_out(pick.key, pick.trial, ring.about(), now))
+    }
+
     /// Whether a key is a suspect of this route.
     pub(crate) fn is_suspect(&self, id: RingId, route: Route, key: usize, now: Time) -> bool {
         self.rings
@@ -481,6 +502,9 @@ pub struct Census {
     /// Keys out for every model, by reason.
     pub out: BTreeMap<Reason, usize>,
 }
+
+/// A census is as good as new for so long, if nothing happened.
+const COUNTED: Duration = Duration::from_secs(1);
 
 /// As long as an attempt may take to answer: the default first-byte limit.
 const TRIAL: Duration = Duration::from_secs(600);

@@ -380,8 +380,9 @@ fn without_credentials(query: &str) -> String {
         if CREDENTIAL_PARAMETERS
             .iter()
             .any(|credential| credential.eq_ignore_ascii_case(name))
-            // Whom to charge: no project of the pool's may be told to charge another.
+            // Whom to charge: no project of the pool's may be told to charge another; and headers, of any name.
             || name.eq_ignore_ascii_case("userProject")
+            || name.eq_ignore_ascii_case("httpHeaders")
         {
             keyed = true;
         } else {
@@ -505,6 +506,7 @@ mod tests {
             "/v1beta/models/gemini-2.5-flash:generateContent?key=some-token",
             "/v1/v1beta/models/gemini-2.5-flash:generateContent?%6bey=some-token&$access_token=x",
             "/v1beta/models/gemini-2.5-flash:generateContent?$userProject=other&userProject=another",
+            "/v1beta/models/gemini-2.5-flash:generateContent?%24httpHeaders=x-goog-api-key%3Aother",
         ] {
             let found = check(path, "/v1beta/models/gemini-2.5-flash:generateContent");
             assert_eq!(

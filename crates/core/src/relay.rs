@@ -127,9 +127,11 @@ struct Slot {
 struct Request {
     facts: Facts,
     arrived: Time,
-    /// When it was sent last, and how long its attempts before that took.
+    /// When it was sent last, and how long the longest of its attempts took.
     sent: Time,
     under_way: Duration,
+    /// After its patience it went once more to whoever was back.
+    overtime: bool,
     /// At which sweep it was last heard of by its shell.
     seen: u32,
     attempts: u32,
@@ -288,6 +290,7 @@ impl Relay {
             arrived: now,
             sent: now,
             under_way: Duration::ZERO,
+            overtime: false,
             seen: self.sweeps,
             attempts: 0,
             shared_tries: 0,
@@ -352,16 +355,6 @@ impl Relay {
             return self.wait_until(id, until);
         }
         request.pause = None;
-        if let Some(current) = request.other_carrier.take() {
-            request.attempts += 1;
-            request.sent = now;
-            request.current = Some(current.clone());
-            let step = attempt(&current, request.attempts);
-            if let Some(ring) = self.pool.ring_mut(current.ring) {
-                ring.take(current.pick);
-            }
-            return Step::Send(step);
-        }
         let (model, kind) = (request.facts.model.clone(), request.facts.kind);
         let (client, has_answer) = (request.facts.client, request.has_answer());
         if let Some((back, why)) = self.storms.until(model.as_deref(), kind, client, now) {
@@ -379,7 +372,31 @@ impl Relay {
             return self.wait_until(id, until);
         }
         let ring = self.pool.ring(model.as_ref(), kind, now);
+        if let Some(step) = self.other_carrier(id, now) {
+            return step;
+        }
         self.choose(id, ring, now)
+    }
+
+    /// The same key, shown the other way, if that is still to be tried and the key is not out by now.
+    fn other_carrier(&mut self, id: RequestId, now: Time) -> Option<Step> {
+        let request = self
+            .requests
+            .get_mut(id.at as usize)
+            .and_then(|slot| slot.request.as_mut())?;
+        let current = request.other_carrier.take()?;
+        if self.pool.is_out(current.ring, current.pick, now) {
+            request.resting.push((current.pick.key, None));
+            return None;
+        }
+        request.attempts += 1;
+        request.sent = now;
+        request.current = Some(current.clone());
+        let step = attempt(&current, request.attempts);
+        if let Some(ring) = self.pool.ring_mut(current.ring) {
+            ring.take(current.pick);
+        }
+        Some(Step::Send(step))
     }
 
     /// Where the keys are others now, nothing is known of them, and whoever was waited for may be gone. Says whether
@@ -583,7 +600,7 @@ impl Relay {
 }
 
 impl Request {
-    /// How long it may wait: the operator's limit, in which being answered is no waiting, and the client's own less what
+    /// How long it may wait: the operator's limit, to which the longest attempt does not count, and the client's own less what
     /// an answer needs.
     fn patience(&self, max_wait: Duration) -> Time {
         let own = self.arrived + max_wait + self.under_way;

@@ -9,7 +9,7 @@
 use crate::block::{About, Block};
 use crate::facts::{Kind, Route};
 use crate::map::Map;
-use crate::pool::Known;
+use crate::pool::{Census, Known};
 use crate::relay::RequestId;
 use crate::rotation::{Rotation, State};
 use crate::settings::Strategy;
@@ -91,9 +91,20 @@ pub(crate) struct Ring {
     pub(crate) suspects: Suspects,
     /// When anybody was served last, by what was asked.
     served: Map<Route, Time>,
+    /// How its keys stood a moment ago: for a while nobody may be there for anybody, and each is told.
+    pub(crate) census: Option<Counted>,
     /// Counts the turns of suspects in plans.
     pub(crate) gone_by: usize,
     used: u64,
+}
+
+/// A census, and of what.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    pub(crate) at: Time,
+    /// Of what is known, of suspects, and how it was asked.
+    pub(crate) of: (u64, u64, Route),
+    pub(crate) census: Census,
 }
 
 /// What a ring is about.
@@ -149,6 +160,7 @@ impl Ring {
             served_since: 0,
             suspects: Suspects::default(),
             served: Map::default(),
+            census: None,
             gone_by: 0,
             used: 0,
         };
@@ -219,6 +231,7 @@ impl Ring {
             return Vec::new();
         }
         self.stuck = None;
+        self.census = None;
         self.suspects.served(route, key, refused)
     }
 
@@ -294,8 +307,14 @@ impl Ring {
         let (keys, projects) = settled(want, doubt.resting);
         let back = self.back_for(known, &keys, &projects);
         let all = now >= doubt.patience || back.is_none_or(|back| back > doubt.patience);
-        let suspects = self.suspects.by_age(doubt.route, all);
-        self.planned(known, suspects, want, now)
+        if let Some(project) = want.prefer
+            && let Some(pick) = self.preferred(known, project, want, now)
+        {
+            return Some(pick);
+        }
+        self.suspects
+            .by_age(doubt.route, all)
+            .find_map(|key| self.this_key(known, key, want, now))
     }
 
     /// The turns of a group's keys that were passed over before this one.
@@ -418,7 +437,7 @@ impl Ring {
         })
     }
 
-    fn this_key(&mut self, known: &Known, key: usize, want: &Want<'_>, now: Time) -> Option<Pick> {
+    fn this_key(&self, known: &Known, key: usize, want: &Want<'_>, now: Time) -> Option<Pick> {
         let entry = known.keys.get(key)?;
         let (group, project) = (u32::try_from(entry.group).ok()?, entry.project);
         if want.tried_keys.contains(&key)

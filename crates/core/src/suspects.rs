@@ -6,12 +6,15 @@
 use crate::facts::Route;
 use crate::map::Map;
 use crate::time::Time;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The suspects among the keys of one ring.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
     keys: Map<(Route, usize), Suspect>,
+    /// Those who were refused what another was served last, and before that whoever was refused longest ago first.
+    order: Map<Route, BTreeSet<(bool, u64, usize)>>,
     /// Counts refusals.
     count: u64,
     /// Until when suspects would have been asked, had each one who was taken its share of the time.
@@ -49,8 +52,14 @@ impl Suspects {
         if self.keys.len() >= MOST {
             // Clients choose what methods are called.
             self.keys.clear();
+            self.order.clear();
         }
-        self.keys.insert((route, key), suspect);
+        let before = self.keys.insert((route, key), suspect);
+        let order = self.order.entry(route).or_default();
+        if let Some(before) = before {
+            order.remove(&(before.alone, before.count, key));
+        }
+        order.insert((suspect.alone, suspect.count, key));
     }
 
     /// This key was served what these were refused. If it was a suspect itself, then nobody is one any more for what
@@ -62,11 +71,19 @@ impl Suspects {
                 && !std::mem::replace(&mut suspect.alone, true)
             {
                 news.push(*key);
+                let order = self.order.entry(route).or_default();
+                order.remove(&(false, suspect.count, *key));
+                order.insert((true, suspect.count, *key));
             }
         }
-        if self.keys.remove(&(route, key)).is_some() {
-            self.keys
-                .retain(|(on, _), suspect| *on != route || suspect.alone);
+        if let Some(suspect) = self.keys.remove(&(route, key))
+            && let Some(order) = self.order.get_mut(&route)
+        {
+            order.remove(&(suspect.alone, suspect.count, key));
+            let proven = order.split_off(&(true, 0, 0));
+            for (.., key) in std::mem::replace(order, proven) {
+                self.keys.remove(&(route, key));
+            }
         }
         news
     }
@@ -98,15 +115,15 @@ impl Suspects {
 
     /// Those of a route, whoever was refused longest ago first; if `all`, then those who were refused what another
     /// was served.
-    pub(crate) fn by_age(&self, route: Route, all: bool) -> Vec<usize> {
-        let mut all: Vec<(bool, u64, usize)> = self
-            .keys
-            .iter()
-            .filter(|((on, _), suspect)| *on == route && (all || !suspect.alone))
-            .map(|((_, key), suspect)| (suspect.alone, suspect.count, *key))
-            .collect();
-        all.sort_unstable();
-        all.into_iter().map(|(.., key)| key).collect()
+    pub(crate) fn by_age(&self, route: Route, all: bool) -> impl Iterator<Item = usize> + '_ {
+        let order = self.order.get(&route).into_iter().flatten();
+        let wanted = order.take_while(move |(alone, ..)| all || !alone);
+        wanted.map(|(.., key)| *key)
+    }
+
+    /// Grows with every refusal.
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
     }
 }
 
@@ -147,10 +164,11 @@ mod tests {
             suspects.add(GENERATE, key, now);
         }
         suspects.add(ANSWER, 11, now);
-        assert_eq!(suspects.by_age(GENERATE, true), keys);
+        let by_age = |suspects: &Suspects, all| suspects.by_age(GENERATE, all).collect::<Vec<_>>();
+        assert_eq!(by_age(&suspects, true), keys);
         suspects.add(GENERATE, 5, now);
-        assert_eq!(suspects.by_age(GENERATE, true)[..2], [3, 9]);
-        assert_eq!(suspects.by_age(GENERATE, true).last(), Some(&5));
+        assert_eq!(by_age(&suspects, true)[..2], [3, 9]);
+        assert_eq!(by_age(&suspects, true).last(), Some(&5));
     }
 
     #[test]
@@ -183,8 +201,9 @@ mod tests {
         assert!(suspects.passes(Passing::Alone, GENERATE, 0, now));
         assert!(!suspects.has(GENERATE, 2, now));
         suspects.add(GENERATE, 3, now);
-        assert_eq!(suspects.by_age(GENERATE, true), [3, 0], "it comes last");
-        assert_eq!(suspects.by_age(GENERATE, false), [3]);
+        let by_age = |all| suspects.by_age(GENERATE, all).collect::<Vec<_>>();
+        assert_eq!(by_age(true), [3, 0], "it comes last");
+        assert_eq!(by_age(false), [3]);
         assert!(!suspects.has(ANSWER, 0, now), "another method");
     }
 

@@ -150,6 +150,25 @@ impl Known {
         state(&key.blocks, about, now)
     }
 
+    /// Whether anything stands against a key or its project; of what is tried again, only if it is not `tried`.
+    pub(super) fn is_out(&self, key: usize, tried: bool, about: About<'_>, now: Time) -> bool {
+        let Some(key) = self.keys.get(key) else {
+            return true;
+        };
+        let project = self.projects.get(key.project);
+        let blocks = key
+            .blocks
+            .iter()
+            .chain(project.into_iter().flat_map(|it| &it.blocks));
+        blocks.into_iter().any(|known| {
+            let block = &known.block;
+            !known.cleared
+                && block.until > now
+                && block.covers(about)
+                && !(tried && block.strikes.is_some())
+        })
+    }
+
     pub(crate) fn project_state(&self, project: usize, about: About<'_>, now: Time) -> State {
         self.projects
             .get(project)

@@ -118,7 +118,7 @@ impl Relay {
         name.map(|name| self.pool.said_model(name).into_owned())
     }
 
-    pub(super) fn counts(&self, ring: RingId, route: Route, now: Time) -> String {
+    pub(super) fn counts(&mut self, ring: RingId, route: Route, now: Time) -> String {
         let census = self.pool.census_of(ring, route, now);
         let mut parts: Vec<String> = census
             .out

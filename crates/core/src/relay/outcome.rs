@@ -34,7 +34,7 @@ impl Relay {
         let Some(mut current) = request.current.take() else {
             return stale;
         };
-        request.under_way += now.since(request.sent);
+        request.under_way = request.under_way.max(now.since(request.sent));
         let verdict = judge(&request.facts, outcome, now);
         let (facts, number) = (request.facts.clone(), request.attempts);
         let meaning = verdict.meaning;

@@ -49,6 +49,7 @@ impl Relay {
         (request.tried_keys, request.tried_projects) = request.settled();
         request.resting.clear();
         let patience = request.patience(max_wait);
+        request.overtime |= now >= patience;
         if let Some(ring) = self.pool.ring_mut(ring) {
             if comes <= now {
                 ring.stuck = None;
@@ -77,7 +78,9 @@ impl Relay {
             .get(id.at as usize)
             .and_then(|slot| slot.request.as_ref())?;
         let patience = request.patience(max_wait);
-        if exhausted || now >= patience || request.unshown.len() >= MOST_REFUSED {
+        // The walk itself may have taken longer than it would have waited.
+        let late = now >= patience;
+        if exhausted || late && request.overtime || request.unshown.len() >= MOST_REFUSED {
             return None;
         }
         let (keys, projects) = request.settled();
@@ -97,6 +100,9 @@ impl Relay {
                 .is_some()
         {
             return Some(now);
+        }
+        if late {
+            return None;
         }
         let back = self.pool.back_for(ring, &keys, &projects);
         back.filter(|back| *back <= patience).or_else(|| {

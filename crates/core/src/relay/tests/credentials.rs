@@ -28,6 +28,36 @@ fn the_carrier_a_key_takes_is_learned_and_then_used_at_once() {
 }
 
 #[test]
+fn a_key_whose_project_went_out_meanwhile_is_not_shown_the_other_way() {
+    let mut world = World::new(&["a.1", "b.1"], Settings::default());
+    world.google(|_, _, _| quota("m", MINUTE_ID, 5, Duration::from_secs(20)));
+    let id = world.relay.admit(generate("m"), world.now);
+    let Step::Send(first) = world.relay.poll(id, world.now) else {
+        panic!()
+    };
+    let (project, key) = (first.key.project_id, first.key.label.to_string());
+    let wrong = refused(401, "Request had invalid authentication credentials.");
+    let done = world.relay.attempt_done(id, &wrong, true, world.now);
+    assert_eq!(done.next, Next::Retry);
+    // Another request runs into its quota.
+    for _ in 0..2 {
+        let other = world.relay.admit(generate("m"), world.now);
+        if let Step::Send(attempt) = world.relay.poll(other, world.now)
+            && attempt.key.project_id == project
+        {
+            let out = quota("m", MINUTE_ID, 5, Duration::from_secs(20));
+            world.relay.attempt_done(other, &out, true, world.now);
+        }
+        world.relay.cancel(other, world.now);
+    }
+    world.google(|_, _, _| Outcome::Served);
+    let begun = world.now;
+    let end = world.drive(id, &generate("m"));
+    assert_ne!(end.key(), key);
+    assert_eq!(world.now, begun);
+}
+
+#[test]
 fn a_key_that_is_for_another_client_is_not_out() {
     let mut world = World::new(&["a.1", "b.1"], Settings::default());
     let blocked = "Requests from referer <empty> are blocked.";

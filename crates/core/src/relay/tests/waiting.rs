@@ -1,6 +1,6 @@
 //! Waiting: in order, bounded, and only when it helps.
 
-use super::world::{End, MINUTE_ID, World, generate, quota, refused};
+use super::world::{DAY_ID, End, MINUTE_ID, World, generate, quota, refused};
 use crate::facts::Surface;
 use crate::google_error::GoogleError;
 use crate::refusal::Refusal;
@@ -207,4 +207,73 @@ fn the_time_in_which_an_answer_is_made_is_no_waiting() {
         assert_eq!(world.drive(id, &generate("m")).attempts(), 2, "{first:?}");
         assert!(world.now.since(begun) <= 5 * SECOND);
     }
+}
+
+#[test]
+fn whoever_rested_is_asked_once_more_though_the_walk_took_longer_than_it_would_have_waited() {
+    for (max_wait, answers) in [(0, 500), (1, 500), (30, 8000)] {
+        let settings = Settings {
+            max_wait: max_wait * SECOND,
+            ..Settings::default()
+        };
+        let mut world = World::new(&["a.1", "b.1", "c.1", "d.1", "e.1"], settings);
+        let id = world.relay.admit(generate("m"), world.now);
+        let mut asked = Vec::new();
+        loop {
+            let attempt = match world.relay.poll(id, world.now) {
+                Step::Send(attempt) => attempt,
+                Step::Wait => {
+                    world.now = world.relay.next_deadline().unwrap().max(world.now);
+                    world.relay.ready(world.now);
+                    continue;
+                }
+                Step::Refuse(refusal) => panic!("{refusal:?} after {asked:?}"),
+            };
+            world.advance(Duration::from_millis(answers));
+            let label = attempt.key.label.to_string();
+            let outcome = match &*label {
+                "a.1" if asked.is_empty() => quota("m", MINUTE_ID, 5, SECOND),
+                "a.1" => Outcome::Served,
+                _ => quota("m", DAY_ID, 5, SECOND),
+            };
+            asked.push(label);
+            let done = world.relay.attempt_done(id, &outcome, true, world.now);
+            match done.next {
+                Next::Deliver(_) => break,
+                Next::Retry => {}
+                Next::Refuse(refusal) => panic!("{refusal:?} after {asked:?}"),
+            }
+        }
+        assert_eq!(asked.last().unwrap(), "a.1");
+    }
+}
+
+#[test]
+fn two_who_come_back_by_turns_do_not_keep_a_request_for_ever() {
+    let settings = Settings {
+        max_wait: 5 * SECOND,
+        ..Settings::default()
+    };
+    let mut world = World::new(&["a.1", "b.1"], settings);
+    let begun = world.now;
+    let id = world.relay.admit(generate("m"), world.now);
+    for _ in 0..100 {
+        match world.relay.poll(id, world.now) {
+            Step::Send(_) => {
+                world.advance(2 * SECOND);
+                let refused = quota("m", MINUTE_ID, 5, SECOND);
+                let done = world.relay.attempt_done(id, &refused, true, world.now);
+                if done.next != Next::Retry {
+                    break;
+                }
+            }
+            Step::Wait => {
+                world.now = world.relay.next_deadline().unwrap().max(world.now);
+                world.relay.ready(world.now);
+            }
+            Step::Refuse(_) => break,
+        }
+    }
+    let took = world.now.since(begun);
+    assert!(took <= 12 * SECOND, "{took:?}");
 }
