@@ -5,6 +5,10 @@ import { DurableObject } from "cloudflare:workers";
 
 export class EgressObject extends DurableObject {
   async fetch(request) {
-    return fetch(request, { redirect: "manual" });
+    const { url, method, headers, body } = request;
+    // Of a caller who gave up the runtime tells, and lets what was begun for it go on.
+    const stop = new AbortController();
+    request.signal.addEventListener("abort", () => stop.abort());
+    return fetch(url, { method, headers, body, redirect: "manual", signal: stop.signal });
   }
 }

@@ -157,13 +157,13 @@ fn lines(out: &mut String, headers: &HeaderMap) {
     for (name, value) in headers {
         out.push_str(name.as_str());
         out.push(':');
-        latin(out, value.as_bytes());
+        out.push_str(&String::from_utf8_lossy(value.as_bytes()));
         out.push('\n');
     }
     out.push('\n');
 }
 
-/// Bytes in a text are Latin-1, as JavaScript has headers'.
+/// What need not be text: each byte is the letter of its number.
 fn latin(out: &mut String, bytes: &[u8]) {
     out.extend(bytes.iter().map(|byte| char::from(*byte)));
 }
@@ -175,15 +175,8 @@ pub(crate) fn headers<'a>(lines: impl Iterator<Item = &'a str>) -> HeaderMap {
         let Some((name, value)) = line.split_once(':') else {
             continue;
         };
-        let value = if value.is_ascii() {
-            http::HeaderValue::from_str(value)
-        } else {
-            let bytes: Vec<u8> = value
-                .chars()
-                .map(|c| u8::try_from(c).unwrap_or(b'?'))
-                .collect();
-            http::HeaderValue::from_bytes(&bytes)
-        };
+        // The runtime reads and writes headers as UTF-8.
+        let value = http::HeaderValue::from_bytes(value.as_bytes());
         if let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), value) {
             headers.append(name, value);
         }
@@ -197,7 +190,7 @@ mod tests {
 
     #[test]
     fn headers_survive_the_way_to_javascript_and_back() {
-        let text = "x-a:1\nx-b:two:three\nx-c:caf\u{e9}\nx-a:4\n";
+        let text = "x-a:1\nx-b:two:three\nx-c:caf\u{e9} ti\u{1ebf}ng\nx-a:4\n";
         let read = headers(text.lines());
         assert_eq!(read.get_all("x-a").iter().count(), 2);
         let mut out = String::new();

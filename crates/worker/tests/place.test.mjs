@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { crowd, nowhere, on, outcome } from "./stand.mjs";
+import { crowd, hangUp, nowhere, on, outcome, until } from "./stand.mjs";
 
 const regions = { GEMINI_RELAY_EGRESS_REGION: "wnam, weur" };
 const servedIn = (...served) => (_, { headers }) => (served.includes(headers["x-region"]) ? undefined : nowhere);
@@ -35,3 +35,14 @@ test("a body that cannot be sent again tells the next one to go elsewhere", () =
     assert.deepEqual(went(one), ["here", "wnam"]);
     assert.ok(one.asked.every(({ length }) => length === body.length));
   }));
+
+test("what is given up on the way through a region is let go upstream", () => {
+  const google = (asked, { headers }) => (headers["x-region"] ? () => {} : nowhere);
+  return on({ google, bindings: { ...regions, GEMINI_RELAY_FIRST_BYTE_TIMEOUT: "2s" } }, async (one) => {
+    await hangUp(one.base, { how: "rst", after: 700 });
+    await until(() => one.asked.at(-1).letGo, "whoever leaves ends it");
+    const before = one.asked.length;
+    assert.equal((await outcome(one.base)).status, 504);
+    await until(() => one.asked.slice(before).every(({ letGo }) => letGo), "silence ends it");
+  });
+});

@@ -252,7 +252,7 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         default: "round-robin",
         value: "NAME",
         group: CHOOSING,
-        help: "How the next project is chosen: each in turn, the first until it is out, or the one with the fewest requests in flight",
+        help: "How the next project is chosen: round-robin (each in turn), fill-first (the first until it is out) or least-loaded (the one with the fewest requests in flight)",
         why: "Quotas are counted by the minute: in turn, each project is asked least in any minute.",
         ..PLAIN
     },

@@ -294,6 +294,8 @@ pub(super) fn allow(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
 /// `https://host:port/path?query`, which is how the runtime has it, to host and the rest.
 fn cut_url(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    // No part of it is sent, and none is looked at.
+    let rest = rest.split('#').next().unwrap_or(rest);
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (host, path) = rest.split_at(end);
     (host, if path.is_empty() { "/" } else { path })

@@ -29,6 +29,21 @@ fn a_key_for_a_models_name_is_not_in_the_log() {
 }
 
 #[test]
+fn what_a_fragment_says_is_not_asked() {
+    let mut stand = Stand::new("");
+    let (handle, _) = stand.sent("/v1beta/models/gemini-2.5-flash:countTokens#:other?x=y");
+    stand
+        .engine
+        .answered(handle, 200, "content-length:2\n", NOW);
+    answer(stand.engine.whole(handle, b"{}".to_vec(), SOON));
+    let lines = stand.lines();
+    assert!(
+        lines.contains("kind=count model=gemini-2.5-flash"),
+        "{lines}"
+    );
+}
+
+#[test]
 fn whoever_is_refused_at_the_door_leaves_a_line() {
     for (variables, path, line) in [
         (
