@@ -87,6 +87,8 @@ pub(crate) struct Ring {
     pub(crate) stuck: Option<Time>,
     /// How many were served since somebody's quota ran out: the more, the faster those who wait are let go.
     pub(crate) served_since: u64,
+    /// Since when they are let go without anybody's quota having run out.
+    pub(crate) flows: Option<Time>,
     /// Refused with 401 lately.
     pub(crate) suspects: Suspects,
     /// When anybody was served last, by what was asked.
@@ -158,6 +160,7 @@ impl Ring {
             next_release: Time::ZERO,
             stuck: None,
             served_since: 0,
+            flows: None,
             suspects: Suspects::default(),
             served: Map::default(),
             census: None,
@@ -544,8 +547,12 @@ pub(crate) fn settled(
     want: &Want<'_>,
     resting: &[(usize, Option<usize>)],
 ) -> (Vec<usize>, Vec<usize>) {
-    let rests = |key: &usize| resting.iter().any(|(resting, _)| resting == key);
-    let back = |project: &usize| resting.iter().any(|(_, it)| *it == Some(*project));
+    let mut rest: Vec<usize> = resting.iter().map(|(key, _)| *key).collect();
+    let mut back: Vec<usize> = resting.iter().filter_map(|(_, project)| *project).collect();
+    rest.sort_unstable();
+    back.sort_unstable();
+    let rests = |key: &usize| rest.binary_search(key).is_ok();
+    let back = |project: &usize| back.binary_search(project).is_ok();
     let (keys, projects) = (want.tried_keys.iter(), want.tried_projects.iter());
     (
         keys.copied().filter(|key| !rests(key)).collect(),

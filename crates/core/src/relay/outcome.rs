@@ -208,6 +208,7 @@ impl Relay {
             && let Some(ring) = self.pool.ring_mut(ring)
         {
             ring.served_since = 0;
+            ring.flows = None;
         }
     }
 

@@ -33,11 +33,13 @@ impl Relay {
         let Some(comes) = self.who_comes(id, ring, exhausted, now) else {
             return Step::Refuse(self.dry(id, ring, now));
         };
+        // Where somebody is there for whoever waits first, that one goes, and this one waits in its place.
+        let makes_room = crowded && comes <= now && self.first_goes(ring, now);
         let max_wait = self.settings.max_wait;
         let Some(request) = self.get_mut(id) else {
             return Step::Refuse(Refusal::Stopping);
         };
-        if crowded && !request.has_waited {
+        if crowded && !request.has_waited && !makes_room {
             let in_hand = !request.suspicions.is_empty() || !request.unshown.is_empty();
             return Step::Refuse(if in_hand {
                 self.dry(id, ring, now)
@@ -57,6 +59,7 @@ impl Relay {
                 ring.stuck = Some(now + IDLE_RELEASE);
                 // What was served before tells nothing of whoever comes back.
                 ring.served_since = 0;
+                ring.flows = None;
             }
         }
         self.enqueue(id, ring, patience);
@@ -169,7 +172,7 @@ impl Relay {
 
     /// Lets those in a ring's queue go whom somebody awake may serve, the first of them first, and not all at once: a
     /// project that is back may have room for one or for a hundred, and its first refusal stops the rest. The more
-    /// are served meanwhile, the faster; or a queue that once formed would outlast what it waited for wherever
+    /// are served meanwhile, and the longer nobody is refused, the faster; or a queue that once formed would outlast what it waited for wherever
     /// more come than are let go.
     fn release(&mut self, ring: RingId, now: Time, ready: &mut Vec<RequestId>) {
         self.pool.wake(ring, now);
@@ -180,7 +183,11 @@ impl Relay {
             return;
         }
         at.stuck = None;
-        let pace = PACE + at.served_since;
+        let flows = at.flows.map_or(Duration::ZERO, |since| now.since(since));
+        let steps = u64::try_from(flows.as_millis() / STEP.as_millis()).unwrap_or(u64::MAX);
+        let pace = PACE
+            .saturating_add(at.served_since)
+            .saturating_add(steps.saturating_mul(PACE));
         let spacing = u64::try_from(RELEASE_SPACING.as_millis()).unwrap_or_default() * PACE;
         at.next_release = now + Duration::from_millis((spacing / pace).max(1));
         let mut last = None;
@@ -190,6 +197,7 @@ impl Relay {
                 if let Some(at) = self.pool.ring_mut(ring) {
                     let many = u64::try_from(at.waiting.len()).unwrap_or_default();
                     at.stuck = Some(now + IDLE_RELEASE + Duration::from_millis(many));
+                    at.flows = None;
                 }
                 return;
             };
@@ -201,8 +209,24 @@ impl Relay {
             if let Some(request) = self.get_mut(id) {
                 request.released = true;
             }
+            if let Some(at) = self.pool.ring_mut(ring) {
+                at.flows.get_or_insert(now);
+            }
             ready.push(id);
         }
+    }
+
+    /// Lets the first in a ring's queue go that can. Says whether there was one.
+    fn first_goes(&mut self, ring: RingId, now: Time) -> bool {
+        let Some((_, id)) = self.next_who_can_go(ring, None, now) else {
+            return false;
+        };
+        self.leave_queue(id);
+        if let Some(request) = self.get_mut(id) {
+            request.released = true;
+        }
+        self.timers.insert((now, id));
+        true
     }
 
     /// The first in a ring's queue, after this place, whom somebody awake may serve.
@@ -278,6 +302,9 @@ const RELEASE_SPACING: Duration = Duration::from_millis(20);
 
 /// After so many were served, those who wait are let go twice as fast.
 const PACE: u64 = 8;
+
+/// And after so long without a refusal, which is quicker than an answer, by as many more again.
+const STEP: Duration = Duration::from_millis(500);
 
 /// How often a queue that somebody awake cannot serve is looked at, and a millisecond more for each in it.
 const IDLE_RELEASE: Duration = Duration::from_millis(250);

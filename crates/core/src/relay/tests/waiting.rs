@@ -277,3 +277,62 @@ fn two_who_come_back_by_turns_do_not_keep_a_request_for_ever() {
     let took = world.now.since(begun);
     assert!(took <= 12 * SECOND, "{took:?}");
 }
+
+#[test]
+fn the_longer_nobody_is_refused_the_faster_they_are_let_go() {
+    let mut world = dry(Settings {
+        max_waiting: 2000,
+        ..Settings::default()
+    });
+    for _ in 0..1000 {
+        wait(&mut world);
+    }
+    world.advance(20 * SECOND);
+    let begun = world.now;
+    let mut gone = 0;
+    while gone < 1000 {
+        for id in world.relay.ready(world.now) {
+            assert!(matches!(world.relay.poll(id, world.now), Step::Send(_)));
+            gone += 1;
+        }
+        world.advance(Duration::from_millis(1));
+        if world.now.since(begun) == SECOND {
+            assert!(gone <= 80, "{gone}");
+        }
+    }
+    // Fifty a second would take twenty.
+    let took = world.now.since(begun);
+    assert!(took < 7 * SECOND, "{took:?}");
+}
+
+#[test]
+fn whoever_comes_to_a_full_queue_waits_if_the_first_in_it_can_go() {
+    let mut world = dry(Settings {
+        max_waiting: 2,
+        ..Settings::default()
+    });
+    let ids = [wait(&mut world), wait(&mut world)];
+    let crowded = world.relay.admit(generate("m"), world.now);
+    assert!(matches!(
+        world.relay.poll(crowded, world.now),
+        Step::Refuse(Refusal::Crowded { .. })
+    ));
+    world.relay.cancel(crowded, world.now);
+    world.advance(20 * SECOND);
+    let third = wait(&mut world);
+    assert!(world.relay.next_deadline() <= Some(world.now));
+    let ready = world.relay.ready(world.now);
+    assert_eq!(ready[0], ids[0]);
+    for id in ready {
+        assert!(matches!(world.relay.poll(id, world.now), Step::Send(_)));
+    }
+    let fourth = wait(&mut world);
+    world.advance(SECOND);
+    let mut order = Vec::new();
+    while !order.contains(&fourth) {
+        order.extend(world.relay.ready(world.now));
+        world.advance(Duration::from_millis(1));
+    }
+    let place = |id| order.iter().position(|ready| *ready == id);
+    assert!(place(third) < place(fourth), "{order:?}");
+}
