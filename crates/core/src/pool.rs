@@ -234,24 +234,37 @@ impl Pool {
 
     /// The changes that a trial which was served comes to: what was tried holds no longer.
     pub(crate) fn cleared_by_trial(&self, key: &KeyInfo, tried: &Name) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for subject in [Subject::Key(key.id), Subject::Project(key.project_id)] {
-            for known in self.known.blocks(subject) {
-                if !known.cleared
-                    && known.block.strikes.is_some()
-                    && known.block.covers(tried.about())
-                {
-                    changes.push(Change::Cleared(subject, known.block.clone()));
-                }
-            }
-        }
-        changes
+        let cleared = |(subject, block)| Change::Cleared(subject, block);
+        self.on_trial(key, tried).map(cleared).collect()
     }
 
-    /// A trial that proved nothing (an overloaded Google, a client that left): it is due again soon.
-    pub(crate) fn retry_trial(&mut self, key: &KeyInfo, tried: &Name, now: Time) {
-        self.postpone_trials(key, tried, now + UNPROVEN);
-        self.refresh_key(key.id, now);
+    /// The changes that a trial which proved nothing (an overloaded Google, a client that left) comes to: it is due
+    /// again soon.
+    pub(crate) fn unproven(&self, key: &KeyInfo, tried: &Name, now: Time) -> Vec<Change> {
+        let again = |(subject, mut block): (_, Block)| {
+            block.until = now + UNPROVEN;
+            Change::Blocked(subject, block)
+        };
+        self.on_trial(key, tried).map(again).collect()
+    }
+
+    /// What stands against a key or its project until a trial is served.
+    fn on_trial<'a>(
+        &'a self,
+        key: &KeyInfo,
+        tried: &'a Name,
+    ) -> impl Iterator<Item = (Subject, Block)> + 'a {
+        let subjects = [Subject::Key(key.id), Subject::Project(key.project_id)];
+        subjects.into_iter().flat_map(move |subject| {
+            let blocks = self.known.blocks(subject).iter();
+            blocks
+                .filter(|known| {
+                    !known.cleared
+                        && known.block.strikes.is_some()
+                        && known.block.covers(tried.about())
+                })
+                .map(move |known| (subject, known.block.clone()))
+        })
     }
 
     /// What such requests are about.

@@ -502,7 +502,7 @@ impl Relay {
             let facts = self.get_mut(id).map(|request| request.facts.clone());
             if let Some(facts) = facts {
                 let tried = self.pool.name(facts.model.as_ref(), facts.kind);
-                self.pool.retry_trial(&current.key, &tried, now);
+                self.retry_trial(&current.key, &tried, now);
             }
             self.release_key(id);
             self.trial_failed(current.ring, now);

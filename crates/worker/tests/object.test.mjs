@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { crowd, key, keyList, on, outcome, pause, quota, until } from "./stand.mjs";
+import { crowd, dead, key, keyList, on, outcome, pause, quota, until } from "./stand.mjs";
 
 const EVEN = 1000 / 3;
 
@@ -166,3 +166,27 @@ test("whatever models are called, what was learned outlasts the object", () =>
     const { rows, lines } = await one.look("rows");
     assert.ok(rows.some(({ id }) => id === "turns") && rows.some(({ text }) => text.includes("minute")), JSON.stringify(lines.filter((line) => line.includes("cannot"))));
   }));
+
+test("a mended key whose trial proved nothing is back a minute later", () => {
+  let now = "dead";
+  const google = (shown) => {
+    if (shown !== key(1) || now === "well") return undefined;
+    if (now === "dead") return dead;
+    now = "well";
+    return [503, { error: { code: 503, message: "The model is overloaded. Please try again later.", status: "UNAVAILABLE" } }];
+  };
+  return on({ google }, async (one) => {
+    const six = () => crowd(6, 1, () => outcome(one.base));
+    await six();
+    await one.look(`ahead=${15 * 60_000 + 1000}`);
+    now = "mended";
+    await six();
+    assert.equal(now, "well", "it was tried");
+    // What came of it is told with later questions.
+    await crowd(12, 1, () => outcome(one.base));
+    await one.look("ahead=61000");
+    one.asked.length = 0;
+    await crowd(12, 1, () => outcome(one.base));
+    assert.ok(one.used()[key(1)] > 2, JSON.stringify(one.used()));
+  });
+});

@@ -6,7 +6,7 @@ use crate::event::{Change, Subject};
 use crate::facts::{Facts, Repeat};
 use crate::pool::{Carrier, KeyInfo};
 use crate::refusal::Refusal;
-use crate::ring::RingId;
+use crate::ring::{Name, RingId};
 use crate::time::Time;
 use crate::verdict::{Effect, Meaning, Outcome, Until, Verdict, judge};
 use std::sync::Arc;
@@ -198,7 +198,14 @@ impl Relay {
             Meaning::Quota | Meaning::Billing | Meaning::KeyDead
         );
         if !(held && again) {
-            self.pool.retry_trial(&current.key, &tried, now);
+            self.retry_trial(&current.key, &tried, now);
+        }
+    }
+
+    /// Nothing is known now of whoever was tried, and that is told to whoever takes turns.
+    pub(super) fn retry_trial(&mut self, key: &KeyInfo, tried: &Name, now: Time) {
+        for change in self.pool.unproven(key, tried, now) {
+            self.emit(change, now);
         }
     }
 
@@ -307,7 +314,7 @@ impl Relay {
     ) -> Next {
         if current.pick.trial {
             let tried = self.pool.name(facts.model.as_ref(), facts.kind);
-            self.pool.retry_trial(&current.key, &tried, now);
+            self.retry_trial(&current.key, &tried, now);
         }
         if let Some(ring) = self.pool.ring_mut(current.ring) {
             ring.suspects.add(facts.route(), current.pick.key, now);

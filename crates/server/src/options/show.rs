@@ -4,6 +4,8 @@
 //! proxy's URL. What is shown here is what cannot be one.
 
 use super::{Given, Kind, OptionSpec};
+use gemini_relay_core::keylist::is_secret;
+use gemini_relay_core::secrets::Secrets;
 
 /// One value in an error, in quotes.
 pub(crate) fn one(spec: &OptionSpec, text: &str) -> String {
@@ -27,6 +29,7 @@ pub(crate) fn all(spec: &OptionSpec, given: &[Given]) -> String {
     let texts = given.iter().map(|g| match spec.kind {
         Kind::Proxy | Kind::Upstream => url(&g.text),
         Kind::Path | Kind::PathOr(_) => path(&g.text).trim_matches('"').to_owned(),
+        _ if might_be_a_key(&g.text) => NOT_SHOWN.to_owned(),
         _ => g.text.clone(),
     });
     texts.collect::<Vec<_>>().join(", ")
@@ -35,10 +38,11 @@ pub(crate) fn all(spec: &OptionSpec, given: &[Given]) -> String {
 /// A file's name, unless it might be a key that was given in its place.
 pub(crate) fn path(text: &str) -> String {
     let looks_like_a_file = text.len() < MIGHT_BE_A_KEY
-        || text.contains(['/', '\\'])
-        || FILE_ENDINGS
-            .iter()
-            .any(|ending| text.to_ascii_lowercase().ends_with(ending));
+        || !holds_a_key(text)
+            && (text.contains(['/', '\\'])
+                || FILE_ENDINGS
+                    .iter()
+                    .any(|ending| text.to_ascii_lowercase().ends_with(ending)));
     if looks_like_a_file {
         format!("\"{}\"", text.escape_debug())
     } else {
@@ -51,6 +55,9 @@ pub(crate) fn path(text: &str) -> String {
 
 /// A URL without user, password and query.
 pub(crate) fn url(text: &str) -> String {
+    if holds_a_key(text) {
+        return NOT_SHOWN.to_owned();
+    }
     // A password with one of these in it looks like the end of it.
     if let Some((before, _)) = text.rsplit_once('@')
         && before
@@ -67,15 +74,26 @@ pub(crate) fn url(text: &str) -> String {
         .rsplit_once('@')
         .map_or(("", authority), |(_, host)| ("***@", host));
     if might_be_a_key(host) {
-        return "(not shown, it might be a key)".to_owned();
+        return NOT_SHOWN.to_owned();
     }
     let separator = if scheme.is_empty() { "" } else { "://" };
     format!("{scheme}{separator}{mask}{host}{path}")
 }
 
 fn might_be_a_key(text: &str) -> bool {
-    text.len() >= MIGHT_BE_A_KEY && !text.contains(['/', ':', ' ']) && text.matches('.').count() < 2
+    let words = text.split([' ', '\t', '\n', ',', ';', ':']);
+    holds_a_key(text)
+        || words.into_iter().any(|word| {
+            word.len() >= MIGHT_BE_A_KEY && !word.contains('/') && word.matches('.').count() < 2
+        })
 }
+
+/// Whether something in it looks like Google's keys.
+fn holds_a_key(text: &str) -> bool {
+    is_secret(text, &Secrets::default())
+}
+
+const NOT_SHOWN: &str = "(not shown, it might be a key)";
 
 /// Google's keys have 39 characters and more.
 const MIGHT_BE_A_KEY: usize = 30;
@@ -105,6 +123,23 @@ mod tests {
             assert!(!shown.contains("ma"), "{shown}");
         }
         assert!(!url("made-up-made-up-made-up-made-up-made-up").contains("made-up"));
+        let (key, other) = (
+            "AIza-made-up-key-of-39-letters-as-they-are",
+            "AQ.made-up-key-of-some-50-letters-as-these-are-new",
+        );
+        for text in [
+            format!("{key} {other}"),
+            format!("{key}:{other}"),
+            format!("https://{key}:{other}"),
+            format!("./{key}"),
+            format!("localhost,{other}"),
+            format!("{long} {long}"),
+        ] {
+            assert!(might_be_a_key(&text), "{text}");
+            assert!(!url(&text).contains("made-up"), "{text}");
+            let shown = path(&text);
+            assert!(!shown.contains("made-up"), "{shown}");
+        }
         assert_eq!(
             url("https://generativelanguage.googleapis.com"),
             "https://generativelanguage.googleapis.com"
