@@ -108,7 +108,7 @@ fn whoever_waits_for_longer_than_the_relay_is_there_is_told_so() {
     };
     google.fault(Match::default(), 2, dry).unwrap();
     let (line, body) = generate("waits");
-    let mut waits = ask(&relay.address, &line, &[], &body);
+    let waits = ask(&relay.address, &line, &[], &body);
     until(PATIENCE, "both keys were asked", || {
         google.stats().faults == 2
     });
