@@ -497,18 +497,19 @@ impl Pool {
         self.rings.get(id)?.back_for(&self.known, keys, projects)
     }
 
-    /// Whether the same stands against its subject, to the same end.
+    /// Whether the same stands against its subject, to the same end or a moment longer.
     pub(crate) fn says_nothing_new(&self, change: &Change) -> bool {
         let Change::Blocked(subject, block) = change else {
             return false;
         };
         let mut known = self.known.blocks(*subject).iter();
         known.any(|known| {
-            let (before, after) = (known.block.until, block.until);
+            let ends = known.block.until;
             !known.cleared
                 && known.block.same_subject(block)
                 && block.strikes.is_none()
-                && before.since(after).max(after.since(before)) < SAME
+                && ends >= block.until
+                && ends.since(block.until) < SAME
         })
     }
 
