@@ -215,7 +215,11 @@ impl Relay {
         // A client whose requests are wrong must not be the only one that tries.
         let wrong = matches!(
             verdict.meaning,
-            Meaning::Client | Meaning::NotOwner | Meaning::Signature | Meaning::Location
+            Meaning::Client
+                | Meaning::NotOwner
+                | Meaning::Signature
+                | Meaning::Location
+                | Meaning::ModelMissing
         );
         let due = if wrong { now } else { now + UNPROVEN };
         self.retry_trial(facts, &current.key, written.as_ref(), (due, now));

@@ -132,7 +132,6 @@ fn what_a_limit_of_zero_says_of_a_key_is_that_it_is_taken() {
 #[test]
 fn what_proves_nothing_is_tried_again_in_a_minute() {
     for nothing in [
-        refused(404, "models/m is not found for API version v1beta"),
         refused(403, "The caller does not have permission"),
         refused(500, "Internal error encountered."),
         refused(429, "Resource has been exhausted (e.g. check quota)."),
