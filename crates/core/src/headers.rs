@@ -92,15 +92,24 @@ pub fn drop_quoting<'a>(headers: &mut HeaderMap, keys: impl Iterator<Item = &'a 
     let quoting: Vec<HeaderName> = headers
         .iter()
         .filter(|(name, value)| {
-            keys.clone().any(|key| {
-                key.quoted().is_in(value.as_bytes()) || key.quoted().is_name(name.as_str())
-            })
+            !is_made_of_itself(name, value)
+                && keys.clone().any(|key| {
+                    key.quoted().is_in(value.as_bytes()) || key.quoted().is_name(name.as_str())
+                })
         })
         .map(|(name, _)| name.clone())
         .collect();
     for name in quoting {
         headers.remove(name);
     }
+}
+
+/// Headers that quote nothing that was asked, as nearly every answer has them.
+fn is_made_of_itself(name: &HeaderName, value: &HeaderValue) -> bool {
+    let value = value.as_bytes();
+    *name == header::CONTENT_LENGTH
+        || *name == header::CONTENT_TYPE && USUAL_TYPES.contains(&value)
+        || *name == header::DATE && value.ends_with(b" GMT")
 }
 
 /// What `Connection` says is of this connection only.
@@ -122,6 +131,13 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == header::PROXY_AUTHENTICATE
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
+
+/// Google's.
+const USUAL_TYPES: [&[u8]; 3] = [
+    b"application/json; charset=UTF-8",
+    b"text/event-stream",
+    b"application/json",
+];
 
 const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");

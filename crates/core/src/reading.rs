@@ -61,8 +61,9 @@ pub fn is_json(headers: &HeaderMap, found: &Recognised) -> bool {
 /// When the client stops listening (`X-Server-Timeout` in seconds, sent by Google's SDKs); of less than Google takes
 /// nothing is left.
 #[must_use]
-pub fn deadline(headers: &HeaderMap, now: Time) -> Option<Time> {
+pub fn deadline(headers: &HeaderMap, now: impl FnOnce() -> Time) -> Option<Time> {
     let span = server_timeout(headers)?;
+    let now = now();
     Some(if span < SHORTEST { now } else { now + span })
 }
 
@@ -131,9 +132,9 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(SERVER_TIMEOUT, HeaderValue::from_static(seconds));
             let left = now + Duration::from_millis(left);
-            assert_eq!(deadline(&headers, now), Some(left), "{seconds}");
+            assert_eq!(deadline(&headers, || now), Some(left), "{seconds}");
         }
-        assert_eq!(deadline(&HeaderMap::new(), now), None);
+        assert_eq!(deadline(&HeaderMap::new(), || now), None);
     }
 
     #[test]
