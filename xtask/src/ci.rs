@@ -150,6 +150,8 @@ fn dependencies() -> Result<(), String> {
         say!("installing cargo-deny {DENY} (some minutes, once)");
         run_cargo(&["install", "cargo-deny", "--locked", "--version", DENY])?;
     }
+    // It looks at what other systems need too, which nothing has fetched on a new machine.
+    run_cargo(&["fetch", "--locked"])?;
     run_cargo(&[
         "deny",
         "--offline",
