@@ -70,6 +70,8 @@ impl Chooser {
                 replayable: true,
                 client: ClientId(0),
                 conversation: None,
+                items: 1,
+                bytes: 0,
                 deadline: None,
             },
             now: START,
@@ -108,7 +110,7 @@ impl Chooser {
         if done.next != Next::Deliver(None) {
             return Err("what was served was not delivered".into());
         }
-        self.relay.finish(id);
+        self.relay.finish(id, Some(100), self.now);
         Ok(attempt.key.id.0)
     }
 }

@@ -6,7 +6,9 @@
 //! replays them, other nodes that follow them, and whoever watches.
 
 use crate::block::Block;
+use crate::budget::Quota;
 use crate::facts::Surface;
+use crate::google_error::Violation;
 use crate::key::KeyId;
 use crate::pool::{Carrier, ProjectId};
 use crate::time::Time;
@@ -52,6 +54,8 @@ pub enum Change {
     Cleared(Subject, Block),
     /// On this surface the key was served, shown this way. Said again every few minutes while that is so.
     CarrierLearned(KeyId, Surface, Carrier),
+    /// A limit of a project's is known, as the violation says, or is not any more.
+    LimitLearned(ProjectId, Quota, Option<Arc<Violation>>),
     /// Google counts the first model's quota under the second's name.
     ModelNamed(Arc<str>, Arc<str>),
 }

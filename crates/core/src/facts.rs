@@ -125,6 +125,15 @@ impl Kinds {
         Self(bits)
     }
 
+    /// The kinds that draw on the same quotas as this one.
+    #[must_use]
+    pub const fn beside(kind: Kind) -> Self {
+        match kind {
+            Kind::Generate | Kind::Grounded => Self::GENERATION,
+            kind => Self::only(kind),
+        }
+    }
+
     /// Whether `kind` is among them.
     #[must_use]
     pub const fn contains(self, kind: Kind) -> bool {
@@ -189,6 +198,10 @@ pub struct Facts {
     pub client: ClientId,
     /// Its turns, where it has any.
     pub conversation: Option<Conversation>,
+    /// How many requests it is to Google: of a batch of embeddings each text is one.
+    pub items: u32,
+    /// How long its body is, as far as that is known.
+    pub bytes: u64,
     /// When the client stops listening (`X-Server-Timeout`).
     pub deadline: Option<Time>,
 }

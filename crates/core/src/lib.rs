@@ -6,6 +6,7 @@
 
 mod affinity;
 pub mod block;
+pub mod budget;
 pub mod coding;
 pub mod event;
 pub mod facts;

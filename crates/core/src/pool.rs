@@ -14,8 +14,10 @@ pub use info::KeyInfo;
 pub(crate) use known::Known;
 
 use crate::block::{Block, Reason, next_trial};
-use crate::event::{Change, Event, Subject};
-use crate::facts::{Kind, Route, Surface};
+use crate::budget::{Quota, Weight};
+use crate::event::{Change, Event, Stamp, Subject};
+use crate::facts::{Kind, Kinds, Route, Surface};
+use crate::google_error::Violation;
 use crate::key::{KeyId, KeySpec};
 use crate::ring::{Counted, Doubt, Name, Pick, Ring, RingId, Rings, Want};
 use crate::settings::Strategy;
@@ -80,7 +82,9 @@ impl Pool {
 
     /// Takes a new list of keys; what is known of keys and projects that stay is kept.
     pub fn reload(&mut self, specs: &[KeySpec]) {
+        let budgets = std::mem::take(&mut self.known.budgets);
         self.known = Known::new(specs, Some(&self.known));
+        self.known.budgets = budgets;
         self.rings.forget();
         self.version += 1;
     }
@@ -88,6 +92,7 @@ impl Pool {
     /// The clock was set back: ends move with it. As after a [`reload`](Self::reload) rings are made anew.
     pub(crate) fn clock_set_back(&mut self, by: Duration, now: Time) {
         self.known.clock_set_back(by, now);
+        self.known.budgets.clock_set_back(by);
         self.rings.forget();
         self.version += 1;
     }
@@ -182,6 +187,10 @@ impl Pool {
                     .learn_carrier(*key, *surface, event.stamp, *carrier);
                 Vec::new()
             }
+            Change::LimitLearned(project, quota, violation) => {
+                self.learn_limit(event.stamp, (*project, quota), violation.clone(), now);
+                Vec::new()
+            }
             Change::ModelNamed(asked, named) => {
                 if self.known.learn_name(asked, event.stamp, named) {
                     self.rings.rename(&self.known, asked, named, now);
@@ -194,6 +203,28 @@ impl Pool {
             for key in touched {
                 self.rings.refresh(&self.known, key, Some(block), now);
             }
+        }
+    }
+
+    fn learn_limit(
+        &mut self,
+        stamp: Stamp,
+        (project, quota): (ProjectId, &Quota),
+        violation: Option<Arc<Violation>>,
+        now: Time,
+    ) {
+        let budgets = &mut self.known.budgets;
+        let Some(at) = budgets.find_or_make(project, quota.model.as_ref(), quota.kinds) else {
+            return;
+        };
+        let Some(budget) = budgets.get_mut(at) else {
+            return;
+        };
+        if budget.learn(quota.measure, stamp, violation)
+            && let Some(&project) = self.known.project_at.get(&project)
+        {
+            self.rings.find_budgets(&self.known, project);
+            self.rings.refresh_budget(&self.known, project, at, now);
         }
     }
 
@@ -306,7 +337,70 @@ impl Pool {
         let ring = self.rings.get_mut(id)?;
         ring.wake(&self.known, now);
         let pick = ring.choose(&self.known, want, now)?;
-        self.take(id, pick, now)
+        self.take(id, pick, want.weight, now)
+    }
+
+    /// Somebody to ask beyond what is thought to be left in a budget.
+    pub(crate) fn pick_probe(
+        &mut self,
+        id: RingId,
+        want: &Want<'_>,
+        all: bool,
+        now: Time,
+    ) -> Option<Pick> {
+        let pick = self.rings.get_mut(id)?.probe(&self.known, want, all, now)?;
+        if let Some(budget) = pick.probe.and_then(|at| self.known.budgets.get_mut(at)) {
+            budget.probes();
+        }
+        self.take(id, pick, want.weight, now)
+    }
+
+    /// Whether there is somebody, without asking.
+    pub(crate) fn has_probe(&mut self, id: RingId, want: &Want<'_>, all: bool, now: Time) -> bool {
+        let ring = self.rings.get_mut(id);
+        ring.is_some_and(|ring| ring.probe(&self.known, want, all, now).is_some())
+    }
+
+    /// When there is.
+    pub(crate) fn next_probe(
+        &self,
+        id: RingId,
+        keys: &[usize],
+        projects: &[usize],
+    ) -> Option<Time> {
+        self.rings.get(id)?.next_probe(&self.known, keys, projects)
+    }
+
+    /// Whether somebody is asked beyond what is thought to be left.
+    pub(crate) fn is_probing(&self, id: RingId) -> bool {
+        self.rings
+            .get(id)
+            .is_some_and(|ring| ring.is_probing(&self.known))
+    }
+
+    /// What came of an attempt: `back`, if a quota refused it.
+    pub(crate) fn probed(&mut self, id: RingId, pick: Pick, came: Came, now: Time) {
+        let at = match pick.probe {
+            Some(at) => Some(at),
+            None if matches!(came, Came::Refused(_)) => {
+                let ring = self.rings.get_mut(id);
+                ring.and_then(|ring| ring.budget_at(&mut self.known, pick.group))
+            }
+            None => None,
+        };
+        let Some(at) = at else {
+            return;
+        };
+        let Some(budget) = self.known.budgets.get_mut(at) else {
+            return;
+        };
+        let was_probe = pick.probe.is_some();
+        match came {
+            Came::Served => budget.probe_served(now),
+            Came::Refused(back) => budget.refused(was_probe, back, now),
+            Came::Nothing => budget.probe_over(),
+        }
+        self.refresh_budget(pick, at, now);
     }
 
     /// The same, of the keys in `plan` before any other.
@@ -340,7 +434,7 @@ impl Pool {
             _ => ring.planned(&self.known, in_turn, want, now),
         };
         let pick = planned.or_else(|| ring.choose(&self.known, want, now))?;
-        self.take(id, pick, now)
+        self.take(id, pick, want.weight, now)
     }
 
     /// Of those who were refused this with 401, the one to ask again.
@@ -353,7 +447,7 @@ impl Pool {
     ) -> Option<Pick> {
         let pick = self.suspect(id, want, doubt, now)?;
         self.rings.get_mut(id)?.suspects.doubted(now);
-        self.take(id, pick, now)
+        self.take(id, pick, want.weight, now)
     }
 
     /// The same, without asking it.
@@ -390,8 +484,9 @@ impl Pool {
             .find(&self.known, want, now, &mut Vec::new())
     }
 
-    fn take(&mut self, id: RingId, pick: Pick, now: Time) -> Option<Pick> {
+    fn take(&mut self, id: RingId, pick: Pick, weight: Weight, now: Time) -> Option<Pick> {
         self.rings.get_mut(id)?.take(pick);
+        self.count(id, pick, weight, now);
         if pick.trial {
             let info = Arc::clone(&self.known.keys.get(pick.key)?.info);
             // One request at a time finds out; the others go on elsewhere meanwhile.
@@ -405,6 +500,68 @@ impl Pool {
             self.refresh_key(info.id, now);
         }
         Some(pick)
+    }
+
+    /// Counts what is sent in its project's budget.
+    pub(crate) fn count(&mut self, id: RingId, pick: Pick, weight: Weight, now: Time) {
+        let Some(at) = self
+            .rings
+            .get_mut(id)
+            .and_then(|ring| ring.budget_at(&mut self.known, pick.group))
+        else {
+            return;
+        };
+        if let Some(budget) = self.known.budgets.get_mut(at) {
+            budget.take(weight, now);
+            if budget.is_limited() && budget.fits_at(Weight::ONE, now) > now {
+                self.refresh_budget(pick, at, now);
+            }
+        }
+    }
+
+    /// What was sent at `sent` weighed more or less than was thought.
+    pub(crate) fn settle(
+        &mut self,
+        id: RingId,
+        pick: Pick,
+        (sent, now): (Time, Time),
+        (thought, weight): (Weight, Weight),
+    ) {
+        let ring = self.rings.get_mut(id);
+        let at = ring.and_then(|ring| ring.budget_at(&mut self.known, pick.group));
+        if let Some(at) = at
+            && let Some(budget) = self.known.budgets.get_mut(at)
+        {
+            budget.settle(sent, thought, weight);
+            if budget.is_limited() {
+                self.refresh_budget(pick, at, now);
+            }
+        }
+    }
+
+    fn refresh_budget(&mut self, pick: Pick, at: u32, now: Time) {
+        if let Some(project) = self.known.groups.get(pick.group as usize) {
+            let project = project.project;
+            self.rings.refresh_budget(&self.known, project, at, now);
+        }
+    }
+
+    /// The limits that a refusal names, of those that are news.
+    pub(crate) fn limits_learned(&self, learned: &[Change]) -> Vec<Change> {
+        let news = |change: &&Change| {
+            let Change::LimitLearned(project, quota, violation) = change else {
+                return false;
+            };
+            let at = self
+                .known
+                .budgets
+                .find(*project, quota.model.as_ref(), quota.kinds);
+            let known = at
+                .and_then(|at| self.known.budgets.get(at))
+                .and_then(|budget| budget.limit(quota.measure));
+            known != violation.as_ref().and_then(|violation| violation.value)
+        };
+        learned.iter().filter(news).cloned().collect()
     }
 
     pub(crate) fn info(&self, pick: Pick) -> Option<&Arc<KeyInfo>> {
@@ -456,15 +613,45 @@ impl Pool {
     }
 
     /// Who comes back first in this ring, when, and what stands against it.
-    pub(crate) fn first_back(&self, id: RingId) -> Option<(Time, Option<Block>)> {
+    pub(crate) fn first_back(
+        &self,
+        id: RingId,
+        weight: Weight,
+        now: Time,
+    ) -> Option<(Time, Option<Block>)> {
         let ring = self.rings.get(id)?;
-        let (until, group) = ring.first_back()?;
-        Some((until, self.known.holding_block(group, ring)))
+        let asleep = ring.first_back().into_iter();
+        let (until, group) = asleep
+            .chain(ring.too_much(&self.known, weight, now))
+            .min()?;
+        let held = ring
+            .budget(&self.known, group)
+            .and_then(|it| it.holding(weight, now));
+        let block = match held {
+            Some((measure, at, violation)) if at >= until => Some(Block {
+                model: ring.about().models[0].map(Arc::from),
+                kinds: Kinds::beside(ring.about().kind),
+                reason: measure.reason(),
+                since: now,
+                until,
+                strikes: None,
+                violation,
+            }),
+            _ => self.known.holding_block(group, ring),
+        };
+        Some((until, block))
     }
 
     /// When the first comes back who is none of these.
-    pub(crate) fn back_for(&self, id: RingId, keys: &[usize], projects: &[usize]) -> Option<Time> {
-        self.rings.get(id)?.back_for(&self.known, keys, projects)
+    pub(crate) fn back_for(
+        &self,
+        id: RingId,
+        (keys, projects): (&[usize], &[usize]),
+        weight: Weight,
+        now: Time,
+    ) -> Option<Time> {
+        let ring = self.rings.get(id)?;
+        ring.back_for(&self.known, keys, projects, (weight, now))
     }
 
     /// Whether the same stood against its subject within the hour.
@@ -503,6 +690,17 @@ impl Pool {
             self.rings.refresh(&self.known, at, None, now);
         }
     }
+}
+
+/// What came of an attempt, to a budget.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Came {
+    /// It was served.
+    Served,
+    /// A quota refused it, until then.
+    Refused(Time),
+    /// Neither.
+    Nothing,
 }
 
 /// How the keys stand.

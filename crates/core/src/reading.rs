@@ -9,14 +9,14 @@ use http::{HeaderMap, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the policy is told of a request.
+/// What the policy is told of a request, whose body has so many bytes and can, or cannot, be sent again.
 #[must_use]
 pub fn facts(
     found: &Recognised,
     body: &Found,
     client: ClientId,
     deadline: Option<Time>,
-    replayable: bool,
+    (bytes, replayable): (u64, bool),
 ) -> Facts {
     let in_body = matches!(found.surface, Surface::OpenAi | Surface::Interactions);
     let kind = match found.kind {
@@ -38,6 +38,12 @@ pub fn facts(
         conversation: body
             .conversation
             .filter(|_| matches!(kind, Kind::Generate | Kind::Grounded)),
+        items: if kind == Kind::Embed {
+            body.items.max(1)
+        } else {
+            1
+        },
+        bytes,
         deadline,
     }
 }

@@ -24,11 +24,12 @@ pub use plan::{Moved, Turn};
 
 use crate::affinity::Affinity;
 use crate::block::Reason;
+use crate::budget::Weight;
 use crate::event::{Change, Event, Stamp};
 use crate::facts::{Facts, Route};
 use crate::google_error::Violation;
 use crate::key::{KeyId, KeySpec};
-use crate::pool::{Carrier, Census, KeyInfo, Pool, ProjectId};
+use crate::pool::{Came, Carrier, Census, KeyInfo, Pool, ProjectId};
 use crate::refusal::Refusal;
 use crate::ring::{Doubt, Pick, RingId, Want, settled};
 use crate::settings::Settings;
@@ -141,6 +142,8 @@ struct Request {
     tried_projects: Vec<usize>,
     epoch: u32,
     current: Option<Current>,
+    /// What it is thought to take of a project's quotas.
+    weight: Weight,
     /// A carrier still to be tried with the current key.
     other_carrier: Option<Current>,
     suspicions: Vec<Suspicion>,
@@ -298,6 +301,7 @@ impl Relay {
             tried_projects: Vec::new(),
             epoch: self.pool.epoch(),
             current: None,
+            weight: Weight::ONE,
             other_carrier: None,
             suspicions: Vec::new(),
             unshown: Vec::new(),
@@ -372,10 +376,22 @@ impl Relay {
             return self.wait_until(id, until);
         }
         let ring = self.pool.ring(model.as_ref(), kind, now);
+        self.weigh(id, ring);
         if let Some(step) = self.other_carrier(id, now) {
             return step;
         }
         self.choose(id, ring, now)
+    }
+
+    /// Says what a request is thought to take.
+    fn weigh(&mut self, id: RequestId, ring: RingId) {
+        let ratio = self.pool.ring_mut(ring).map(|ring| ring.ratio);
+        if let Some(request) = self.get_mut(id) {
+            request.weight = Weight {
+                requests: request.facts.items,
+                tokens: ratio.unwrap_or_default().tokens(request.facts.bytes),
+            };
+        }
     }
 
     /// The same key, shown the other way, if that is still to be tried and the key is not out by now.
@@ -393,9 +409,11 @@ impl Relay {
         request.sent = now;
         request.current = Some(current.clone());
         let step = attempt(&current, request.attempts);
+        let weight = request.weight;
         if let Some(ring) = self.pool.ring_mut(current.ring) {
             ring.take(current.pick);
         }
+        self.pool.count(current.ring, current.pick, weight, now);
         Some(Step::Send(step))
     }
 
@@ -435,6 +453,7 @@ impl Relay {
         };
         let exhausted = limit.is_some_and(|limit| request.attempts >= limit);
         let patience = request.patience(max_wait);
+        let weight = request.weight;
         // Those who came earlier go first if any of them can go, as long as there is time.
         let its_turn = alone || request.released;
         if !exhausted && (its_turn || stuck || now >= patience) {
@@ -454,8 +473,12 @@ impl Relay {
                 replayable: request.facts.replayable,
                 prefer,
                 passing,
+                weight,
             };
             let mut pick = self.pool.pick_planned(ring, &request.plan, &want, now);
+            if pick.is_none() {
+                pick = self.pool.pick_probe(ring, &want, false, now);
+            }
             if pick.is_none() {
                 want.passing = None;
                 let doubt = request.doubt(patience);
@@ -485,18 +508,80 @@ impl Relay {
                 return Step::Send(step);
             }
         }
-        self.wait_or_refuse(id, ring, exhausted, now)
+        let step = self.wait_or_refuse(id, ring, exhausted, now);
+        if matches!(step, Step::Refuse(_)) && !exhausted {
+            // Before it is refused whoever is only thought to be out is asked.
+            if let Some(step) = self.last_resort(id, ring, now) {
+                return step;
+            }
+        }
+        step
     }
 
-    /// The answer has gone to the client whole, or broke on the way.
-    pub fn finish(&mut self, id: RequestId) {
+    /// Asks somebody who is only thought to be out.
+    fn last_resort(&mut self, id: RequestId, ring: RingId, now: Time) -> Option<Step> {
+        let request = self
+            .requests
+            .get_mut(id.at as usize)
+            .and_then(|slot| slot.request.as_mut())?;
+        let pick = self.pool.pick_probe(ring, &request.want(), true, now)?;
+        let key = Arc::clone(self.pool.info(pick)?);
+        let carrier = self.pool.carrier(key.id, request.facts.surface);
+        let current = Current {
+            key,
+            ring,
+            pick,
+            carrier,
+            carriers_tried: 1,
+        };
+        request.attempts += 1;
+        request.sent = now;
+        request.released = true;
+        let step = attempt(&current, request.attempts);
+        request.current = Some(current);
+        Some(Step::Send(step))
+    }
+
+    /// The answer has gone to the client whole, or broke on the way; it took so many input tokens, if it said so.
+    pub fn finish(&mut self, id: RequestId, tokens: Option<u64>, now: Time) {
+        if let Some(tokens) = tokens {
+            self.settle(id, tokens, now);
+        }
         self.release_key(id);
         self.drop_request(id);
     }
 
+    /// What a request took is known.
+    fn settle(&mut self, id: RequestId, tokens: u64, now: Time) {
+        let Some(request) = self.get_mut(id) else {
+            return;
+        };
+        let (thought, bytes, sent) = (request.weight, request.facts.bytes, request.sent);
+        let Some((ring, pick)) = request.current.as_ref().map(|it| (it.ring, it.pick)) else {
+            return;
+        };
+        if let Some(ring) = self.pool.ring_mut(ring) {
+            ring.ratio.learn(bytes, tokens);
+        }
+        let weight = Weight {
+            tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
+            ..thought
+        };
+        if weight != thought {
+            self.pool.settle(ring, pick, (sent, now), (thought, weight));
+        }
+    }
+
     /// The client has gone, or the shell gives up.
     pub fn cancel(&mut self, id: RequestId, now: Time) {
-        if let Some(current) = self.get_mut(id).and_then(|request| request.current.clone())
+        let current = self.get_mut(id).and_then(|request| request.current.clone());
+        if let Some(current) = &current
+            && current.pick.probe.is_some()
+        {
+            self.pool
+                .probed(current.ring, current.pick, Came::Nothing, now);
+        }
+        if let Some(current) = current
             && current.pick.trial
         {
             let facts = self.get_mut(id).map(|request| request.facts.clone());
@@ -508,7 +593,7 @@ impl Relay {
             self.trial_failed(current.ring, now);
         }
         self.leave_queue(id);
-        self.finish(id);
+        self.finish(id, None, now);
     }
 
     /// The attempt is over; its key and project are less loaded.
@@ -630,6 +715,7 @@ impl Request {
             replayable: self.facts.replayable,
             prefer: None,
             passing: Some(self.passing()),
+            weight: self.weight,
         }
     }
 

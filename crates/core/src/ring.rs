@@ -7,7 +7,8 @@
 //! with nobody in it, makes place.
 
 use crate::block::{About, Block};
-use crate::facts::{Kind, Route};
+use crate::budget::{Budget, Ratio, Weight};
+use crate::facts::{Kind, Kinds, Route};
 use crate::map::Map;
 use crate::pool::{Census, Known};
 use crate::relay::RequestId;
@@ -15,7 +16,7 @@ use crate::rotation::{Rotation, State};
 use crate::settings::Strategy;
 use crate::suspects::{Passing, Suspects};
 use crate::time::Time;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A ring's place, and which of those that held it.
@@ -38,6 +39,8 @@ pub(crate) struct Want<'a> {
     pub(crate) prefer: Option<usize>,
     /// Which of those who were refused this with 401 lately to pass over.
     pub(crate) passing: Option<(Passing, Route)>,
+    /// What it takes of a project's quotas.
+    pub(crate) weight: Weight,
 }
 
 impl Want<'_> {
@@ -66,6 +69,8 @@ pub(crate) struct Pick {
     pub(crate) key: usize,
     pub(crate) slot: u32,
     pub(crate) trial: bool,
+    /// It goes beyond what is thought to be left in this budget.
+    pub(crate) probe: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -74,6 +79,12 @@ pub(crate) struct Ring {
     groups: Rotation,
     /// For groups with more than one key, made when first chosen.
     keys: Map<u32, Rotation>,
+    /// Each group's budget, once there is one; [`NO_BUDGET`] before.
+    budgets: Vec<u32>,
+    /// Groups whose budget keeps them out, and until when something else does.
+    spent: BTreeMap<u32, Time>,
+    /// How many tokens its bodies came to lately.
+    pub(crate) ratio: Ratio,
     strategy: Strategy,
     /// Requests that were given a key and have not finished.
     pub(crate) in_flight: u32,
@@ -134,6 +145,12 @@ impl Name {
         }
     }
 
+    /// Under which model, and with which kinds, Google counts it.
+    fn quota(&self) -> (Option<&Arc<str>>, Kinds) {
+        let model = self.counted.as_ref().or(self.model.as_ref());
+        (model, Kinds::beside(self.kind))
+    }
+
     fn asked(&self) -> Asked {
         (self.model.clone(), self.kind)
     }
@@ -153,6 +170,9 @@ impl Ring {
             name: Name::new(known, model.as_ref(), *kind),
             groups,
             keys: Map::default(),
+            budgets: vec![NO_BUDGET; known.groups.len()],
+            spent: BTreeMap::new(),
+            ratio: Ratio::default(),
             strategy,
             in_flight: 0,
             trials: 0,
@@ -175,6 +195,48 @@ impl Ring {
         self.name.about()
     }
 
+    /// The budget that a group's project has for what is asked here.
+    pub(crate) fn budget<'a>(&self, known: &'a Known, group: u32) -> Option<&'a Budget> {
+        known.budgets.get(*self.budgets.get(group as usize)?)
+    }
+
+    /// Where it is; made, if there was none.
+    pub(crate) fn budget_at(&mut self, known: &mut Known, group: u32) -> Option<u32> {
+        let slot = self.budgets.get_mut(group as usize)?;
+        if *slot == NO_BUDGET {
+            let project = known.groups.get(group as usize)?.project;
+            let project = known.projects.get(project)?.id;
+            let (model, kinds) = self.name.quota();
+            *slot = known.budgets.find_or_make(project, model, kinds)?;
+        }
+        Some(*slot)
+    }
+
+    fn find_budget(&mut self, known: &Known, group: usize) {
+        if let Some(slot) = self.budgets.get_mut(group)
+            && *slot == NO_BUDGET
+            && let Some(members) = known.groups.get(group)
+            && let Some(project) = known.projects.get(members.project)
+        {
+            let (model, kinds) = self.name.quota();
+            *slot = known
+                .budgets
+                .find(project.id, model, kinds)
+                .unwrap_or(NO_BUDGET);
+        }
+    }
+
+    /// Whether it uses this budget.
+    pub(crate) fn uses(&self, group: u32, budget: u32) -> bool {
+        self.budgets.get(group as usize) == Some(&budget)
+    }
+
+    /// Whether so much fits in a group's budget.
+    fn fits(&self, known: &Known, group: u32, weight: Weight, now: Time) -> bool {
+        self.budget(known, group)
+            .is_none_or(|budget| !budget.is_limited() || budget.fits_at(weight, now) <= now)
+    }
+
     pub(crate) fn first_back(&self) -> Option<(Time, u32)> {
         self.groups.first_back()
     }
@@ -185,16 +247,32 @@ impl Ring {
         known: &Known,
         keys: &[usize],
         projects: &[usize],
+        (weight, now): (Weight, Time),
     ) -> Option<Time> {
-        let is_new = |group: u32| {
-            known.groups.get(group as usize).is_some_and(|group| {
-                !projects.contains(&group.project)
-                    && group.keys.iter().any(|key| !keys.contains(key))
-            })
-        };
-        self.groups
-            .asleep()
-            .find_map(|(until, group)| is_new(group).then_some(until))
+        let is_new = |group: u32| is_new(known, group, keys, projects);
+        let asleep = self.groups.asleep();
+        let back = asleep
+            .into_iter()
+            .find_map(|(until, group)| is_new(group).then_some(until));
+        let fits = self.too_much(known, weight, now);
+        let fits = fits.filter(|(_, group)| is_new(*group)).map(|(at, _)| at);
+        back.into_iter().chain(fits).min()
+    }
+
+    /// When so much fits in the budgets of those who are awake and in which it does not fit now.
+    pub(crate) fn too_much<'a>(
+        &'a self,
+        known: &'a Known,
+        weight: Weight,
+        now: Time,
+    ) -> impl Iterator<Item = (Time, u32)> + 'a {
+        self.groups.awake().filter_map(move |group| {
+            let budget = self
+                .budget(known, group)
+                .filter(|budget| budget.is_limited())?;
+            let at = budget.fits_at(weight, now);
+            (at > now).then_some((at, group))
+        })
     }
 
     pub(crate) fn first_trial(&self) -> Option<(Time, u32)> {
@@ -308,7 +386,7 @@ impl Ring {
             return None;
         }
         let (keys, projects) = settled(want, doubt.resting);
-        let back = self.back_for(known, &keys, &projects);
+        let back = self.back_for(known, &keys, &projects, (want.weight, now));
         let all = now >= doubt.patience || back.is_none_or(|back| back > doubt.patience);
         if let Some(project) = want.prefer
             && let Some(pick) = self.preferred(known, project, want, now)
@@ -452,19 +530,86 @@ impl Ring {
         let about = self.name.about();
         let state = known
             .project_state(project, about, now)
-            .and(known.key_state(key, about, now));
+            .and(known.key_state(key, about, now))
+            .and(self.budget(known, group).map_or(AWAKE, |it| it.state(now)));
         let State::Awake { trial } = state else {
             return None;
         };
+        if !self.fits(known, group, want.weight, now) {
+            return None;
+        }
         (want.replayable || !trial).then_some(Pick {
             group,
             key,
             slot: entry.slot,
             trial,
+            probe: None,
         })
     }
 
     fn in_group(&mut self, known: &Known, group: u32, want: &Want<'_>, now: Time) -> Option<Pick> {
+        if !self.fits(known, group, want.weight, now) {
+            return None;
+        }
+        self.beyond_budget(known, group, want, now)
+    }
+
+    /// Somebody to ask beyond what is thought to be left: of those whose turn for that is, or of all.
+    pub(crate) fn probe(
+        &mut self,
+        known: &Known,
+        want: &Want<'_>,
+        all: bool,
+        now: Time,
+    ) -> Option<Pick> {
+        if self.spent.is_empty() || !want.replayable {
+            return None;
+        }
+        let free = self.spent.iter().filter(|(_, until)| **until <= now);
+        let free: Vec<u32> = free.map(|(group, _)| *group).collect();
+        free.into_iter().find_map(|group| {
+            let budget = self.budget(known, group)?;
+            let at = *self.budgets.get(group as usize)?;
+            budget.may_probe(all, now).then_some(())?;
+            let pick = self.beyond_budget(known, group, want, now)?;
+            Some(Pick {
+                probe: Some(at),
+                ..pick
+            })
+        })
+    }
+
+    /// Whether somebody is.
+    pub(crate) fn is_probing(&self, known: &Known) -> bool {
+        let mut budgets = self
+            .spent
+            .keys()
+            .filter_map(|group| self.budget(known, *group));
+        budgets.any(Budget::is_probing)
+    }
+
+    /// When somebody may be asked beyond what is thought to be left, who has a key that is none of these, of a project that
+    /// is none of these.
+    pub(crate) fn next_probe(
+        &self,
+        known: &Known,
+        keys: &[usize],
+        projects: &[usize],
+    ) -> Option<Time> {
+        let probes = self.spent.iter().filter_map(|(group, until)| {
+            let at = self.budget(known, *group)?.next_probe()?.max(*until);
+            is_new(known, *group, keys, projects).then_some(at)
+        });
+        probes.min()
+    }
+
+    fn beyond_budget(
+        &mut self,
+        known: &Known,
+        group: u32,
+        want: &Want<'_>,
+        now: Time,
+    ) -> Option<Pick> {
         let keys = known.groups.get(group as usize)?;
         if want.tried_projects.contains(&keys.project) {
             return None;
@@ -484,6 +629,7 @@ impl Ring {
                 key,
                 slot,
                 trial,
+                probe: None,
             })
         };
         if let [key] = keys.keys[..] {
@@ -506,10 +652,12 @@ impl Ring {
         }
     }
 
-    fn refresh_group(&mut self, known: &Known, group: u32, now: Time) {
+    pub(crate) fn refresh_group(&mut self, known: &Known, group: u32, now: Time) {
         let Some(members) = known.groups.get(group as usize) else {
             return;
         };
+        self.find_budget(known, group as usize);
+        let budget = self.budget(known, group).map_or(AWAKE, |it| it.state(now));
         let about = self.name.about();
         let project = known.project_state(members.project, about, now);
         let keys = if let Some(rotation) = self.keys.get_mut(&group) {
@@ -524,7 +672,17 @@ impl Ring {
             )
         };
         self.stuck = None;
-        self.groups.set(group, project.and(keys));
+        let others = project.and(keys);
+        let held = match others {
+            State::Awake { trial: false } => Some(Time::ZERO),
+            State::Asleep { until, open: false } => Some(until),
+            _ => None,
+        };
+        match held.filter(|_| budget != AWAKE) {
+            Some(until) => drop(self.spent.insert(group, until)),
+            None => drop(self.spent.remove(&group)),
+        }
+        self.groups.set(group, others.and(budget));
     }
 
     fn refresh_key(&mut self, known: &Known, key: usize, now: Time) {
@@ -540,6 +698,13 @@ impl Ring {
         }
         self.refresh_group(known, group, now);
     }
+}
+
+/// Whether a group has a key that is none of these, and is of a project that is none of these.
+fn is_new(known: &Known, group: u32, keys: &[usize], projects: &[usize]) -> bool {
+    known.groups.get(group as usize).is_some_and(|group| {
+        !projects.contains(&group.project) && group.keys.iter().any(|key| !keys.contains(key))
+    })
 }
 
 /// The keys and projects that a request need not ask again once those that rest are back.
@@ -697,6 +862,31 @@ impl Rings {
         idle.min().map_or(self.rings.len(), |(_, at)| at)
     }
 
+    /// A project has a budget that it may not have had before.
+    pub(crate) fn find_budgets(&mut self, known: &Known, project: usize) {
+        let groups = known.projects.get(project);
+        for group in groups.into_iter().flat_map(|project| &project.groups) {
+            for (_, ring) in self.rings.iter_mut().flatten() {
+                ring.find_budget(known, *group);
+            }
+        }
+    }
+
+    /// A budget of a project's ran out, or its limits are others: every ring that uses it looks at it anew.
+    pub(crate) fn refresh_budget(&mut self, known: &Known, project: usize, budget: u32, now: Time) {
+        let groups = known.projects.get(project).map(|project| &project.groups);
+        for group in groups.into_iter().flatten() {
+            let Ok(group) = u32::try_from(*group) else {
+                continue;
+            };
+            for (_, ring) in self.rings.iter_mut().flatten() {
+                if ring.uses(group, budget) {
+                    ring.refresh_group(known, group, now);
+                }
+            }
+        }
+    }
+
     /// Something changed about a key: every ring that `block` concerns looks at it anew.
     pub(crate) fn refresh(&mut self, known: &Known, key: usize, block: Option<&Block>, now: Time) {
         for (_, ring) in self.rings.iter_mut().flatten() {
@@ -711,11 +901,17 @@ impl Rings {
         for (_, ring) in self.rings.iter_mut().flatten() {
             if ring.name.model.as_deref() == Some(asked) {
                 ring.name.counted = Some(Arc::clone(named));
+                ring.budgets.fill(NO_BUDGET);
                 ring.refresh_all(known, now);
             }
         }
     }
 }
+
+/// There is none so far.
+const NO_BUDGET: u32 = u32::MAX;
+
+const AWAKE: State = State::Awake { trial: false };
 
 /// Groups that a request may have tried before a list of the others is made.
 const USUAL: usize = 8;

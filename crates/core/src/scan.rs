@@ -27,6 +27,8 @@ pub struct Found {
     pub stream: bool,
     /// Whether a search or maps tool is among the tools.
     pub grounded: bool,
+    /// Of a batch of embeddings, how many texts.
+    pub items: u32,
     /// The conversation, if there is one.
     pub conversation: Option<Conversation>,
 }
@@ -60,6 +62,8 @@ enum Section {
     Stream,
     Turns,
     Tools,
+    /// Of which each is a request of its own.
+    Items,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -284,6 +288,8 @@ impl Scanner {
         let begins = self.section == Section::Turns && self.depth == 2 && object;
         if begins {
             self.turn_begins();
+        } else if self.section == Section::Items && self.depth == 2 {
+            self.found.items += 1;
         }
         self.depth += 1;
         self.opened += 1;
@@ -317,6 +323,7 @@ impl Scanner {
         match (self.depth, key) {
             (1, true) => true,
             (1, false) => self.section == Section::Model,
+            (2, false) => self.section == Section::Items,
             (3, true) => matches!(self.section, Section::Turns | Section::Tools),
             (3, false) => self.role_next || self.type_next,
             _ => false,
@@ -361,6 +368,7 @@ impl Scanner {
                 let text = String::from_utf8_lossy(text);
                 self.found.model = Some(text.strip_prefix("models/").unwrap_or(&text).to_owned());
             }
+            (2, false, Section::Items) => self.found.items += 1,
             (3, true, Section::Turns) => self.role_next = text == b"role",
             (3, true, Section::Tools) => {
                 self.found.grounded |= is_search(text);
@@ -403,6 +411,7 @@ impl Section {
             b"stream" => Self::Stream,
             b"contents" | b"messages" => Self::Turns,
             b"tools" => Self::Tools,
+            b"requests" | b"input" => Self::Items,
             _ => Self::Other,
         }
     }

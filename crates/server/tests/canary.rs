@@ -388,6 +388,8 @@ fn a_panic_with_all_of_the_policy_in_it_shows_no_secret() {
         replayable: true,
         client: ClientId::ANONYMOUS,
         conversation: None,
+        items: 1,
+        bytes: 0,
         deadline: None,
     };
     let now = Time::from_millis(1_000_000);

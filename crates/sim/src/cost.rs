@@ -104,6 +104,8 @@ impl Chooser {
             replayable: true,
             client: ClientId(0),
             conversation: None,
+            items: 1,
+            bytes: 0,
             deadline: None,
         };
         Self {
@@ -124,7 +126,7 @@ impl Chooser {
                 self.relay
                     .attempt_done(id, &Outcome::Served, true, self.now);
             }
-            self.relay.finish(id);
+            self.relay.finish(id, Some(100), self.now);
         }
     }
 
@@ -152,7 +154,7 @@ impl Chooser {
                     break;
                 }
             }
-            self.relay.finish(id);
+            self.relay.finish(id, Some(100), self.now);
             self.relay.take_events();
         }
     }

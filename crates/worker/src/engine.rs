@@ -285,7 +285,7 @@ impl Engine {
             &found,
             exchange.client,
             exchange.deadline,
-            whole,
+            (kept as u64, whole),
         );
         exchange.record.kind = facts.kind;
         let model = facts.model.clone();
@@ -390,7 +390,8 @@ impl Engine {
             if exchange.record.ending == Ending::Cancelled {
                 self.relay.cancel(id, now);
             } else {
-                self.relay.finish(id);
+                let tokens = exchange.record.usage.map(|usage| usage.prompt);
+                self.relay.finish(id, tokens, now);
             }
         }
         self.take_back(exchange.reported);

@@ -214,7 +214,9 @@ fn end(event: &Event) -> Time {
         Change::Blocked(_, block) if block.strikes.is_some() => block.until + FORGOTTEN,
         Change::Blocked(_, block) => block.until + PAST,
         Change::Cleared(_, block) => block.until.max(event.stamp.at) + PAST,
-        Change::CarrierLearned(..) | Change::ModelNamed(..) => event.stamp.at + FORGOTTEN,
+        Change::CarrierLearned(..) | Change::LimitLearned(..) | Change::ModelNamed(..) => {
+            event.stamp.at + FORGOTTEN
+        }
     }
 }
 
@@ -261,6 +263,8 @@ mod tests {
             replayable: true,
             client: ClientId::ANONYMOUS,
             conversation: None,
+            items: 1,
+            bytes: 0,
             deadline: None,
         }
     }

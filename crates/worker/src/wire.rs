@@ -1,11 +1,12 @@
 //! What isolates and the pool object say to each other.
 //!
 //! The ask for a plan goes with every request, so it is one short line: `kind replayable client whole
-//! earlier generation cursor model`. Events are rare, and are a line of JSON each. All of it is ours on
+//! earlier items bytes generation cursor model`. Events are rare, and are a line of JSON each. All of it is ours on
 //! both ends, of one deployment; still, what cannot be read is passed over, since an object may be
 //! older than an isolate for the moment of an upgrade.
 
 use gemini_relay_core::block::{Block, Reason};
+use gemini_relay_core::budget::{Measure, Quota};
 use gemini_relay_core::event::{Change, Event, Stamp, Subject};
 use gemini_relay_core::google_error::Violation;
 use gemini_relay_core::pool::{Carrier, ProjectId};
@@ -52,7 +53,7 @@ impl Report {
 pub fn ask(facts: &Facts, cursor: Cursor, report: &Report) -> String {
     let turns = facts.conversation;
     let mut out = format!(
-        "{} {} {} {} {} {} {} {}\n",
+        "{} {} {} {} {} {} {} {} {} {}\n",
         facts.kind as u8,
         u8::from(facts.replayable),
         facts.client.0,
@@ -60,6 +61,8 @@ pub fn ask(facts: &Facts, cursor: Cursor, report: &Report) -> String {
         turns
             .and_then(|turns| turns.earlier)
             .map_or_else(|| "-".into(), |earlier| format!("{earlier:x}")),
+        facts.items,
+        facts.bytes,
         cursor.generation,
         cursor.sequence,
         // The client's word: it must not end the line.
@@ -77,12 +80,14 @@ pub fn ask(facts: &Facts, cursor: Cursor, report: &Report) -> String {
 #[must_use]
 pub fn read_ask(text: &str) -> Option<(Facts, Cursor, Report)> {
     let (line, rest) = text.split_once('\n')?;
-    let mut words = line.splitn(8, ' ');
+    let mut words = line.splitn(10, ' ');
     let kind = *Kind::ALL.get(words.next()?.parse::<usize>().ok()?)?;
     let replayable = words.next()? == "1";
     let client = ClientId(words.next()?.parse().ok()?);
     let whole = u64::from_str_radix(words.next()?, 16).ok();
     let earlier = u64::from_str_radix(words.next()?, 16).ok();
+    let items = words.next()?.parse().ok()?;
+    let bytes = words.next()?.parse().ok()?;
     let cursor = Cursor {
         generation: words.next()?.parse().ok()?,
         sequence: words.next()?.parse().ok()?,
@@ -98,6 +103,8 @@ pub fn read_ask(text: &str) -> Option<(Facts, Cursor, Report)> {
         replayable,
         client,
         conversation: whole.map(|whole| Conversation { whole, earlier }),
+        items,
+        bytes,
         deadline: None,
     };
     Some((facts, cursor, read_report(rest)))
@@ -161,6 +168,13 @@ pub fn event_json(event: &Event) -> Value {
             let bearer = *carrier == Carrier::Bearer;
             json!({"s": stamp, "k": [format!("{:x}", key.0), surface.name(), bearer]})
         }
+        Change::LimitLearned(project, quota, violation) => json!({"s": stamp, "l": [
+            format!("{:x}", project.0),
+            quota.model.as_deref(),
+            quota.kinds.bits(),
+            quota.measure.name(),
+            violation.as_deref().map(violation_json),
+        ]}),
         Change::ModelNamed(asked, named) => json!({"s": stamp, "n": [&**asked, &**named]}),
     }
 }
@@ -195,6 +209,15 @@ pub fn read_event(value: &Value) -> Option<Event> {
             read_surface(surface)?,
             carrier,
         )
+    } else if let Some(limit) = value.get("l") {
+        let measure = limit.get(3)?.as_str()?;
+        let quota = Quota {
+            model: limit.get(1)?.as_str().map(Arc::from),
+            kinds: Kinds::from_bits(u8::try_from(limit.get(2)?.as_u64()?).ok()?),
+            measure: Measure::ALL.into_iter().find(|one| one.name() == measure)?,
+        };
+        let violation = limit.get(4).and_then(read_violation).map(Arc::new);
+        Change::LimitLearned(ProjectId(hex(limit.get(0)?)?), quota, violation)
     } else {
         let named = value.get("n")?;
         Change::ModelNamed(
@@ -217,6 +240,13 @@ pub fn subject_of(event: &Event) -> String {
             block.model.as_deref().unwrap_or_default()
         ),
         Change::CarrierLearned(key, surface, _) => format!("k{:x} {}", key.0, surface.name()),
+        Change::LimitLearned(project, quota, _) => format!(
+            "l{:x} {} {} {}",
+            project.0,
+            quota.measure.name(),
+            quota.kinds.bits(),
+            quota.model.as_deref().unwrap_or_default()
+        ),
         Change::ModelNamed(asked, _) => format!("n {asked}"),
     }
 }
@@ -288,15 +318,7 @@ fn read_moved(value: &Value) -> Option<Moved> {
 }
 
 fn block_json(subject: Subject, block: &Block) -> Value {
-    let violation = block.violation.as_deref().map(|violation| {
-        json!([
-            violation.metric,
-            violation.quota_id,
-            violation.model,
-            violation.value,
-            violation.dimensions
-        ])
-    });
+    let violation = block.violation.as_deref().map(violation_json);
     json!([
         subject_text(subject),
         block.model.as_deref(),
@@ -306,6 +328,16 @@ fn block_json(subject: Subject, block: &Block) -> Value {
         block.until.as_millis(),
         block.strikes,
         violation
+    ])
+}
+
+fn violation_json(violation: &Violation) -> Value {
+    json!([
+        violation.metric,
+        violation.quota_id,
+        violation.model,
+        violation.value,
+        violation.dimensions
     ])
 }
 
@@ -439,6 +471,8 @@ mod tests {
                 whole: u64::MAX,
                 earlier: None,
             }),
+            items: 7,
+            bytes: 12_345,
             deadline: None,
         };
         let sent = Report {

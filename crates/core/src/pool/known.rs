@@ -5,6 +5,7 @@
 
 use super::{Carrier, KeyInfo, ProjectId};
 use crate::block::{About, Block, Reason};
+use crate::budget::Budgets;
 use crate::event::{Stamp, Subject};
 use crate::facts::Surface;
 use crate::key::{KeyId, KeySpec};
@@ -28,6 +29,8 @@ pub(crate) struct Known {
     pub(super) texts: Secrets,
     pub(super) project_at: Map<ProjectId, usize>,
     pub(super) named: Map<Arc<str>, (Stamp, Arc<str>)>,
+    /// What was sent, and the limits that are known; of projects that are gone too, which may come back.
+    pub(crate) budgets: Budgets,
     /// Counts the lists of keys: a place in one means nothing in the next.
     pub(super) epoch: u32,
 }
@@ -48,6 +51,7 @@ pub(crate) struct Key {
 
 #[derive(Debug)]
 pub(crate) struct Project {
+    pub(crate) id: ProjectId,
     pub(crate) groups: Vec<usize>,
     pub(super) blocks: Vec<Learned>,
 }
@@ -94,6 +98,7 @@ impl Known {
                 let blocks =
                     before.map(|before| before.blocks(Subject::Project(project_id)).to_vec());
                 known.projects.push(Project {
+                    id: project_id,
                     groups: Vec::new(),
                     blocks: blocks.unwrap_or_default(),
                 });

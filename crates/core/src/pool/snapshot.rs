@@ -28,6 +28,10 @@ impl Pool {
                 }
             }
         }
+        for (project, quota, stamp, violation) in known.budgets.limits() {
+            let change = Change::LimitLearned(project, quota, violation);
+            events.push(Event { stamp, change });
+        }
         for (asked, (stamp, named)) in &known.named {
             events.push(Event {
                 stamp: *stamp,

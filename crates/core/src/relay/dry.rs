@@ -2,6 +2,7 @@
 
 use super::{Relay, RequestId};
 use crate::block::{Block, Reason};
+use crate::budget::Weight;
 use crate::facts::Route;
 use crate::google_error::Violation;
 use crate::refusal::Refusal;
@@ -14,7 +15,10 @@ impl Relay {
     /// The answer when nobody is left.
     pub(super) fn dry(&mut self, id: RequestId, ring: RingId, now: Time) -> Refusal {
         let untried = self.untried(id, ring, now);
-        let back = self.pool.first_back(ring);
+        let weight = self
+            .get_mut(id)
+            .map_or(Weight::ONE, |request| request.weight);
+        let back = self.pool.first_back(ring, weight, now);
         let trial = self.pool.first_trial(ring);
         let Some(request) = self.get_mut(id) else {
             return Refusal::Stopping;

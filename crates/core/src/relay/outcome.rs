@@ -2,9 +2,10 @@
 
 use super::{Current, Done, Next, Relay, RequestId, Suspicion};
 use crate::block::Reason;
+use crate::budget::{Measure, Quota, Weight};
 use crate::event::{Change, Subject};
-use crate::facts::{Facts, Repeat};
-use crate::pool::{Carrier, KeyInfo};
+use crate::facts::{Facts, Kinds, Repeat};
+use crate::pool::{Came, Carrier, KeyInfo};
 use crate::refusal::Refusal;
 use crate::ring::{Name, RingId};
 use crate::time::Time;
@@ -59,6 +60,7 @@ impl Relay {
             }
             Meaning::Quota | Meaning::Billing | Meaning::KeyDead => {
                 self.slow_down(current.ring, meaning);
+                self.learn_limits(outcome, &verdict.effect, &facts, &current, now);
                 self.block(&verdict.effect, &facts, &current, now);
                 if let (Some(effect), Some(request)) = (&verdict.effect, self.get_mut(id)) {
                     request.last_violation = (meaning == Meaning::Quota)
@@ -126,6 +128,7 @@ impl Relay {
             Meaning::Silent => Next::Refuse(Refusal::Silent),
             Meaning::NotOwner | Meaning::Client | Meaning::Location => Next::Deliver(None),
         };
+        self.after_probe(&mut current, &verdict, now);
         if current.pick.trial {
             self.after_trial(&facts, &mut current, &verdict, now);
         }
@@ -157,6 +160,22 @@ impl Relay {
             meaning,
             next,
             passed_over,
+        }
+    }
+
+    /// What is known now of a budget.
+    fn after_probe(&mut self, current: &mut Current, verdict: &Verdict, now: Time) {
+        let came = match (verdict.meaning, &verdict.effect) {
+            (Meaning::Served, _) => Came::Served,
+            (Meaning::Quota, Some(effect)) => match effect.until {
+                Until::At(back) => Came::Refused(back),
+                Until::TriedAgain => Came::Nothing,
+            },
+            _ => Came::Nothing,
+        };
+        if current.pick.probe.is_some() || matches!(came, Came::Refused(_)) {
+            self.pool.probed(current.ring, current.pick, came, now);
+            current.pick.probe = None;
         }
     }
 
@@ -332,7 +351,7 @@ impl Relay {
             return Next::Retry;
         }
         let in_hand = self.get_mut(id).is_some_and(|request| request.has_answer());
-        if in_hand || self.pool.first_back(current.ring).is_some() {
+        if in_hand || self.rests(id, current.ring, now) {
             return Next::Refuse(self.dry(id, current.ring, now));
         }
         if self.served.is_some_and(|at| now.since(at) < LATELY) {
@@ -391,7 +410,7 @@ impl Relay {
         });
         if self.another(id, now) || self.may_wait(id, current.ring, now) {
             Next::Retry
-        } else if known && self.pool.first_back(current.ring).is_some() {
+        } else if known && self.rests(id, current.ring, now) {
             // Whoever would serve it rests.
             Next::Refuse(self.dry(id, current.ring, now))
         } else {
@@ -542,6 +561,45 @@ impl Relay {
         }
     }
 
+    /// A refusal may say what the limits are.
+    fn learn_limits(
+        &mut self,
+        outcome: &Outcome,
+        effect: &Option<Effect>,
+        facts: &Facts,
+        current: &Current,
+        now: Time,
+    ) {
+        let (Outcome::Refused { error, .. }, Some(effect)) = (outcome, effect) else {
+            return;
+        };
+        let kinds = Kinds::beside(facts.kind);
+        if effect.kinds != kinds {
+            // Of a part of them only, as of what searches.
+            return;
+        }
+        let learned = error.violations.iter().filter_map(|violation| {
+            violation.value.filter(|limit| *limit > 0)?;
+            let measure = Measure::of(violation)?;
+            let named = violation.model.as_deref().map(Arc::from);
+            let quota = Quota {
+                model: named.or_else(|| facts.model.clone()),
+                kinds,
+                measure,
+            };
+            let violation = Some(Arc::new(violation.clone()));
+            Some(Change::LimitLearned(
+                current.key.project_id,
+                quota,
+                violation,
+            ))
+        });
+        let learned: Vec<Change> = learned.collect();
+        for change in self.pool.limits_learned(&learned) {
+            self.emit(change, now);
+        }
+    }
+
     pub(super) fn block(
         &mut self,
         effect: &Option<Effect>,
@@ -574,6 +632,14 @@ impl Relay {
         self.someone_for(id, ring, now)
     }
 
+    /// Whether anybody rests who would be back at a known time.
+    fn rests(&mut self, id: RequestId, ring: RingId, now: Time) -> bool {
+        let weight = self
+            .get_mut(id)
+            .map_or(Weight::ONE, |request| request.weight);
+        self.pool.first_back(ring, weight, now).is_some()
+    }
+
     /// Whether it may wait for somebody.
     fn may_wait(&mut self, id: RequestId, ring: RingId, now: Time) -> bool {
         let limit = self.settings.attempts;
@@ -599,7 +665,8 @@ impl Relay {
             return false;
         }
         let mut want = request.want();
-        if self.pool.has_candidate(ring, &want, now) {
+        if self.pool.has_candidate(ring, &want, now) || self.pool.has_probe(ring, &want, false, now)
+        {
             return true;
         }
         want.passing = None;

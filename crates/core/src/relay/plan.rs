@@ -14,6 +14,7 @@
 //! carried out, and nowhere else.
 
 use super::{Relay, RequestId};
+use crate::budget::Weight;
 use crate::event::Event;
 use crate::facts::{ClientId, Facts, Kind};
 use crate::key::KeyId;
@@ -53,6 +54,11 @@ impl Relay {
             return plan;
         }
         let ring = self.pool.ring(facts.model.as_ref(), facts.kind, now);
+        let ratio = self.pool.ring_mut(ring).map(|ring| ring.ratio);
+        let weight = Weight {
+            requests: facts.items,
+            tokens: ratio.unwrap_or_default().tokens(facts.bytes),
+        };
         let turns = facts.conversation.filter(|_| self.settings.affinity);
         let prefer = turns
             .and_then(|turns| turns.earlier)
@@ -64,6 +70,7 @@ impl Relay {
             replayable: facts.replayable,
             prefer,
             passing: None,
+            weight,
         };
         let Some(first) = self.pool.pick(ring, &want, now) else {
             return plan;
@@ -90,6 +97,7 @@ impl Relay {
                 replayable: false,
                 prefer: None,
                 passing: None,
+                weight,
             };
             match self.pool.next(ring, &want, now) {
                 Some(next) => {

@@ -107,10 +107,19 @@ impl Relay {
         if late {
             return None;
         }
-        let back = self.pool.back_for(ring, &keys, &projects);
+        if self.pool.has_probe(ring, &want, false, now) {
+            return Some(now);
+        }
+        let weight = want.weight;
+        let back = self.pool.back_for(ring, (&keys, &projects), weight, now);
+        let probe = self
+            .pool
+            .next_probe(ring, &keys, &projects)
+            .filter(|at| *at > now);
+        let back = back.into_iter().chain(probe).min();
         back.filter(|back| *back <= patience).or_else(|| {
             let tried = self.pool.ring_mut(ring).is_some_and(|ring| ring.trials > 0);
-            tried.then_some(now)
+            (tried || self.pool.is_probing(ring)).then_some(now)
         })
     }
 
@@ -131,10 +140,19 @@ impl Relay {
             .pool
             .rings()
             .filter(|(_, ring)| !ring.waiting.is_empty())
-            .filter_map(|(_, ring)| match ring.stuck {
-                _ if !ring.anyone_awake() => ring.next_wake().map(|at| at.max(ring.next_release)),
-                Some(again) => ring.next_wake().into_iter().chain([again]).min(),
-                None => Some(ring.next_release),
+            .filter_map(|(id, ring)| {
+                let wakes = match ring.stuck {
+                    _ if !ring.anyone_awake() => {
+                        ring.next_wake().map(|at| at.max(ring.next_release))
+                    }
+                    Some(again) => ring.next_wake().into_iter().chain([again]).min(),
+                    None => Some(ring.next_release),
+                };
+                let probe = self
+                    .pool
+                    .next_probe(id, &[], &[])
+                    .map(|at| at.max(ring.next_release));
+                wakes.into_iter().chain(probe).min()
             });
         timer.into_iter().chain(ring.min()).min()
     }

@@ -20,6 +20,8 @@ fn facts(kind: Kind, model: &str) -> Facts {
         replayable: true,
         client: ClientId::ANONYMOUS,
         conversation: None,
+        items: 1,
+        bytes: 0,
         deadline: None,
     }
 }

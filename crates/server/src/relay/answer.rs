@@ -76,6 +76,7 @@ impl Drop for Ticket {
         let now = self.shared.clock.now();
         let id = self.id.take();
         let model = self.record.model.as_deref().unwrap_or("-");
+        let tokens = self.record.usage.map(|usage| usage.prompt);
         let model = self.shared.policy(|policy| {
             if let Some(id) = id {
                 if !policy.sleepers.is_empty() {
@@ -84,7 +85,7 @@ impl Drop for Ticket {
                 if cancelled {
                     policy.relay.cancel(id, now)
                 } else {
-                    policy.relay.finish(id)
+                    policy.relay.finish(id, tokens, now)
                 }
             }
             policy.relay.pool().said_model(model)

@@ -195,7 +195,8 @@ async fn exchange(
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     shared.hop.mark(&mut headers);
-    let facts = reading::facts(&found, &body, client, deadline, kept);
+    let bytes = length.unwrap_or_else(|| source.total());
+    let facts = reading::facts(&found, &body, client, deadline, (bytes, kept));
     ticket.record.kind = facts.kind;
     if shared.door.is_named(&found, facts.model.as_deref()) {
         source.let_by().await;

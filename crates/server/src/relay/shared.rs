@@ -200,6 +200,12 @@ impl Shared {
                     tracing::debug!(%what, %label, surface = surface.name(), ?carrier, "served, shown this way");
                 }
             }
+            Change::LimitLearned(project, quota, violation) => {
+                let model = quota.model.as_deref();
+                let (what, label, model) = self.named(&Subject::Project(*project), model);
+                let limit = violation.as_ref().and_then(|violation| violation.value);
+                tracing::info!(%what, %label, %model, measure = quota.measure.name(), ?limit, "a limit is known: {what} {label}");
+            }
             Change::ModelNamed(asked, named) => {
                 let policy = self.lock();
                 let said = |name| policy.relay.pool().said_model(name);

@@ -145,9 +145,10 @@ impl Scheduler for Ours {
         }
     }
 
-    fn finish(&mut self, request: &Request, _served: bool, _now: Millis) {
+    fn finish(&mut self, request: &Request, served: bool, now: Millis) {
         if let Some((id, _)) = self.asked.get_mut(request.id).and_then(Option::take) {
-            self.relay.finish(id);
+            let tokens = served.then_some(request.ask.tokens_in);
+            self.relay.finish(id, tokens, Time::from_millis(now));
         }
         self.relay.take_events();
     }
@@ -182,6 +183,8 @@ fn facts(request: &Request, model: Arc<str>, embeds: bool) -> Facts {
             whole: turn(request.turn),
             earlier: request.turn.checked_sub(1).map(turn),
         }),
+        items: u32::try_from(request.ask.items).unwrap_or(u32::MAX),
+        bytes: request.ask.bytes,
         deadline: None,
     }
 }

@@ -174,7 +174,9 @@ impl Engine {
                     ),
                 }
             }
-            Change::CarrierLearned(..) | Change::ModelNamed(..) => (Level::Info, String::new()),
+            Change::CarrierLearned(..) | Change::LimitLearned(..) | Change::ModelNamed(..) => {
+                (Level::Info, String::new())
+            }
         }
     }
 }

@@ -50,7 +50,7 @@ fn who_waits_when_the_clock_is_set_back_waits_no_longer_for_it() {
             End::Served { .. }
         ));
         assert_eq!(world.now.since(begun), 4 * SECOND);
-        world.relay.finish(id);
+        world.relay.finish(id, None, world.now);
         assert_eq!(world.relay.in_progress(), (0, 0));
     }
 }
@@ -92,7 +92,7 @@ fn a_question_under_way_when_the_clock_is_set_back_is_answered_as_ever() {
     let done = world.relay.attempt_done(id, &refused, true, world.now);
     assert_eq!(done.next, Next::Retry);
     assert_eq!(world.drive(id, &generate("m")).key(), "b.1");
-    world.relay.finish(id);
+    world.relay.finish(id, None, world.now);
     assert_eq!(world.relay.in_progress(), (0, 0));
 }
 

@@ -373,7 +373,7 @@ fn a_dead_pool_is_503_however_many_ask_at_once() {
                 Step::Wait => panic!("nobody rests"),
             };
             assert!(matches!(refusal, Refusal::AllDead { .. }), "{refusal:?}");
-            world.relay.finish(*id);
+            world.relay.finish(*id, None, world.now);
             false
         });
     }
@@ -698,7 +698,7 @@ fn what_can_be_sent_once_goes_where_nobody_doubts() {
         let done = world.relay.attempt_done(id, &outcome, false, world.now);
         assert!(matches!(done.next, Next::Deliver(_)));
         refusals += u32::from(!outcome.is_served());
-        world.relay.finish(id);
+        world.relay.finish(id, None, world.now);
     }
     assert_eq!(refusals, 1, "its first");
 }

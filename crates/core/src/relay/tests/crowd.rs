@@ -90,7 +90,7 @@ impl Crowd {
 
     fn ends(&mut self, client: usize, end: String) {
         let id = self.id(client);
-        self.relay.finish(id);
+        self.relay.finish(id, None, self.now);
         self.ids.remove(&id);
         let arrived = self.told[client].as_ref().map_or(self.now, |it| it.arrived);
         self.told[client] = Some(Told {

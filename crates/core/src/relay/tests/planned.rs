@@ -35,7 +35,7 @@ impl Fleet {
         let plan = self.planner.plan(facts, 8, world.now);
         let id = world.relay.admit_planned(facts.clone(), plan, world.now);
         let end = world.drive(id, facts);
-        world.relay.finish(id);
+        world.relay.finish(id, None, world.now);
         for event in world.relay.take_events() {
             self.planner.apply(&event, world.now);
         }

@@ -150,7 +150,7 @@ fn each_project_gets_its_share_and_then_each_of_its_keys() {
                 .collect();
             for id in open {
                 world.drive(id, &generate(model));
-                world.relay.finish(id);
+                world.relay.finish(id, None, world.now);
             }
         } else {
             world.ask(generate(model)).key();

@@ -143,7 +143,7 @@ fn whoever_was_refused_what_another_was_served_is_named_once() {
                 break;
             }
         }
-        world.relay.finish(id);
+        world.relay.finish(id, None, world.now);
     }
     assert_eq!(named, ["a.1"]);
 }

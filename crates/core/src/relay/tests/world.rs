@@ -96,7 +96,7 @@ impl World {
     pub(super) fn ask(&mut self, facts: Facts) -> End {
         let id = self.relay.admit(facts.clone(), self.now);
         let end = self.drive(id, &facts);
-        self.relay.finish(id);
+        self.relay.finish(id, None, self.now);
         end
     }
 
@@ -176,6 +176,8 @@ pub(super) fn generate(model: &str) -> Facts {
         replayable: true,
         client: ClientId::ANONYMOUS,
         conversation: None,
+        items: 1,
+        bytes: 0,
         deadline: None,
     }
 }

@@ -118,6 +118,8 @@ fn meaning(status: u16, body: &Value) -> Meaning {
         replayable: true,
         client: ClientId::ANONYMOUS,
         conversation: None,
+        items: 1,
+        bytes: 0,
         deadline: None,
     };
     let error = GoogleError::parse(text.as_bytes());
