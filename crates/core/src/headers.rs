@@ -92,7 +92,7 @@ pub fn drop_quoting<'a>(headers: &mut HeaderMap, keys: impl Iterator<Item = &'a 
     let quoting: Vec<HeaderName> = headers
         .iter()
         .filter(|(name, value)| {
-            !is_made_of_itself(name)
+            !is_made_of_itself(name, value)
                 && keys.clone().any(|key| {
                     key.quoted().is_in(value.as_bytes()) || key.quoted().is_name(name.as_str())
                 })
@@ -104,9 +104,12 @@ pub fn drop_quoting<'a>(headers: &mut HeaderMap, keys: impl Iterator<Item = &'a 
     }
 }
 
-/// Headers that quote nothing that was asked; nearly every answer has them.
-fn is_made_of_itself(name: &HeaderName) -> bool {
-    *name == header::CONTENT_TYPE || *name == header::CONTENT_LENGTH || *name == header::DATE
+/// Headers that quote nothing that was asked, as nearly every answer has them.
+fn is_made_of_itself(name: &HeaderName, value: &HeaderValue) -> bool {
+    let value = value.as_bytes();
+    *name == header::CONTENT_LENGTH
+        || *name == header::CONTENT_TYPE && USUAL_TYPES.contains(&value)
+        || *name == header::DATE && value.ends_with(b" GMT")
 }
 
 /// What `Connection` says is of this connection only.
@@ -128,6 +131,13 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == header::PROXY_AUTHENTICATE
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
+
+/// Google's.
+const USUAL_TYPES: [&[u8]; 3] = [
+    b"application/json; charset=UTF-8",
+    b"text/event-stream",
+    b"application/json",
+];
 
 const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
@@ -197,6 +207,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-made-up-key-7", HeaderValue::from_static("1"));
         headers.insert("x-other", HeaderValue::from_static("1"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; x=made-up-key"),
+        );
         drop_quoting(&mut headers, std::iter::once(&*key));
         assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-other"]);
     }

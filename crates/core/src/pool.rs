@@ -12,6 +12,7 @@ mod snapshot;
 
 pub use info::KeyInfo;
 pub(crate) use known::Known;
+use known::{Learned, Named};
 
 use crate::block::{Block, Reason, next_trial};
 use crate::budget::{Quota, Weight};
@@ -125,7 +126,7 @@ impl Pool {
         let Some(ring) = self.rings.get(id) else {
             return self.census(now);
         };
-        let of = (self.version, ring.suspects.count(), route);
+        let of = (ring.refreshed, ring.suspects.count(), route);
         let fresh = |it: &&Counted| it.of == of && it.at <= now && now.since(it.at) < COUNTED;
         if let Some(counted) = ring.census.as_ref().filter(fresh) {
             return counted.census.clone();
@@ -175,35 +176,39 @@ impl Pool {
         census
     }
 
-    /// Applies an event. Doing so twice, or in another order, comes to the same.
-    pub fn apply(&mut self, event: &Event, now: Time) {
-        let touched = match &event.change {
-            Change::Blocked(subject, block) => {
-                self.known.write(*subject, event.stamp, block, false)
-            }
-            Change::Cleared(subject, block) => self.known.write(*subject, event.stamp, block, true),
-            Change::CarrierLearned(key, surface, carrier) => {
-                self.known
-                    .learn_carrier(*key, *surface, event.stamp, *carrier);
-                Vec::new()
-            }
-            Change::LimitLearned(project, quota, violation) => {
-                self.learn_limit(event.stamp, (*project, quota), violation.clone(), now);
-                Vec::new()
-            }
-            Change::ModelNamed(asked, named) => {
-                if self.known.learn_name(asked, event.stamp, named) {
-                    self.rings.rename(&self.known, asked, named, now);
+    /// Applies an event. Doing so twice, or in another order, comes to the same. Says whether it counts: of what is known
+    /// by a later one it does not.
+    pub fn apply(&mut self, event: &Event, now: Time) -> bool {
+        let stamp = event.stamp;
+        let (Change::Blocked(subject, block) | Change::Cleared(subject, block)) = &event.change
+        else {
+            self.version += 1;
+            return match &event.change {
+                Change::CarrierLearned(key, surface, carrier) => {
+                    self.known.learn_carrier(*key, *surface, stamp, *carrier)
                 }
-                Vec::new()
-            }
+                Change::LimitLearned(project, quota, violation) => {
+                    self.learn_limit(stamp, (*project, quota), violation.clone(), now)
+                }
+                Change::ModelNamed(asked, named) => {
+                    let counts = self.known.learn_name(asked, stamp, named);
+                    if counts == Some(Named::Anew) {
+                        self.rings.rename(&self.known, asked, named, now);
+                    }
+                    counts.is_some()
+                }
+                Change::Blocked(..) | Change::Cleared(..) => false,
+            };
+        };
+        let cleared = matches!(event.change, Change::Cleared(..));
+        let Some(touched) = self.known.write(*subject, stamp, (block, cleared), now) else {
+            return false;
         };
         self.version += 1;
-        if let Change::Blocked(_, block) | Change::Cleared(_, block) = &event.change {
-            for key in touched {
-                self.rings.refresh(&self.known, key, Some(block), now);
-            }
+        for key in touched {
+            self.rings.refresh(&self.known, key, Some(block), now);
         }
+        true
     }
 
     fn learn_limit(
@@ -212,20 +217,22 @@ impl Pool {
         (project, quota): (ProjectId, &Quota),
         violation: Option<Arc<Violation>>,
         now: Time,
-    ) {
+    ) -> bool {
         let budgets = &mut self.known.budgets;
         let Some(at) = budgets.find_or_make(project, quota.model.as_ref(), quota.kinds) else {
-            return;
+            return false;
         };
         let Some(budget) = budgets.get_mut(at) else {
-            return;
+            return false;
         };
-        if budget.learn(quota.measure, stamp, violation)
-            && let Some(&project) = self.known.project_at.get(&project)
-        {
+        if !budget.learn(quota.measure, stamp, violation) {
+            return false;
+        }
+        if let Some(&project) = self.known.project_at.get(&project) {
             self.rings.find_budgets(&self.known, project);
             self.rings.refresh_budget(&self.known, project, at, now);
         }
+        true
     }
 
     /// The change that an effect on an attempt's key or project comes to.
@@ -265,18 +272,42 @@ impl Pool {
 
     /// The changes that a trial which was served comes to: what was tried holds no longer.
     pub(crate) fn cleared_by_trial(&self, key: &KeyInfo, tried: &Name) -> Vec<Change> {
-        let cleared = |(subject, block)| Change::Cleared(subject, block);
+        let cleared =
+            |(subject, known): (_, &Learned)| Change::Cleared(subject, known.block.clone());
         self.on_trial(key, tried).map(cleared).collect()
     }
 
-    /// The changes that a trial which proved nothing (an overloaded Google, a client that left) comes to: it is due
-    /// again soon.
-    pub(crate) fn unproven(&self, key: &KeyInfo, tried: &Name, now: Time) -> Vec<Change> {
-        let again = |(subject, mut block): (_, Block)| {
-            block.until = now + UNPROVEN;
-            Change::Blocked(subject, block)
+    /// What a trial which proved nothing (an overloaded Google, a client that left) comes to, of all but what was
+    /// written anew: it is `due` again soon; and what nobody has asked, at once. Each is said just after what it puts
+    /// off, so that it never counts for more than what another trial proved.
+    pub(crate) fn unproven(
+        &self,
+        key: &KeyInfo,
+        tried: &Name,
+        written: Option<&Change>,
+        (due, now): (Time, Time),
+    ) -> Vec<Event> {
+        let asked = |subject| {
+            !matches!(
+                (subject, written),
+                (
+                    Subject::Project(_),
+                    Some(Change::Blocked(Subject::Key(_), _))
+                )
+            )
         };
-        self.on_trial(key, tried).map(again).collect()
+        let is_written = |subject: Subject, block: &Block| matches!(written, Some(Change::Blocked(whose, anew)) if *whose == subject && anew.same_subject(block));
+        self.on_trial(key, tried)
+            .filter(|(subject, known)| !is_written(*subject, &known.block))
+            .map(|(subject, known)| {
+                let mut block = known.block.clone();
+                block.until = if asked(subject) { due } else { now };
+                let mut stamp = known.stamp;
+                stamp.sequence += 1;
+                let change = Change::Blocked(subject, block);
+                Event { stamp, change }
+            })
+            .collect()
     }
 
     /// What stands against a key or its project until a trial is served.
@@ -284,7 +315,7 @@ impl Pool {
         &'a self,
         key: &KeyInfo,
         tried: &'a Name,
-    ) -> impl Iterator<Item = (Subject, Block)> + 'a {
+    ) -> impl Iterator<Item = (Subject, &'a Learned)> + 'a {
         let subjects = [Subject::Key(key.id), Subject::Project(key.project_id)];
         subjects.into_iter().flat_map(move |subject| {
             let blocks = self.known.blocks(subject).iter();
@@ -294,7 +325,7 @@ impl Pool {
                         && known.block.strikes.is_some()
                         && known.block.covers(tried.about())
                 })
-                .map(move |known| (subject, known.block.clone()))
+                .map(move |known| (subject, known))
         })
     }
 
@@ -654,6 +685,22 @@ impl Pool {
         ring.back_for(&self.known, keys, projects, (weight, now))
     }
 
+    /// Whether the same stands against its subject, to the same end or a moment longer.
+    pub(crate) fn says_nothing_new(&self, change: &Change) -> bool {
+        let Change::Blocked(subject, block) = change else {
+            return false;
+        };
+        let mut known = self.known.blocks(*subject).iter();
+        known.any(|known| {
+            let ends = known.block.until;
+            !known.cleared
+                && known.block.same_subject(block)
+                && block.strikes.is_none()
+                && ends >= block.until
+                && ends.since(block.until) < SAME
+        })
+    }
+
     /// Whether the same stood against its subject within the hour.
     pub(crate) fn was_blocked(&self, change: &Change, now: Time) -> bool {
         let Change::Blocked(subject, block) = change else {
@@ -714,6 +761,9 @@ pub struct Census {
     pub out: BTreeMap<Reason, usize>,
 }
 
+/// Ends that differ by less are one end, told to several.
+const SAME: Duration = Duration::from_secs(1);
+
 /// A census is as good as new for so long, if nothing happened.
 const COUNTED: Duration = Duration::from_secs(1);
 
@@ -724,4 +774,4 @@ const TRIAL: Duration = Duration::from_secs(600);
 const WITHIN: Duration = Duration::from_secs(3600);
 
 /// A trial that proved nothing is due again after this.
-const UNPROVEN: Duration = Duration::from_secs(60);
+pub(crate) const UNPROVEN: Duration = Duration::from_secs(60);

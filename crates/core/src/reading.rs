@@ -64,9 +64,16 @@ pub fn is_json(headers: &HeaderMap, found: &Recognised) -> bool {
     }
 }
 
-/// The client's total patience, in seconds (`X-Server-Timeout`, sent by Google's SDKs).
+/// When the client stops listening (`X-Server-Timeout` in seconds, sent by Google's SDKs); of less than Google takes
+/// nothing is left.
 #[must_use]
-pub fn server_timeout(headers: &HeaderMap) -> Option<Duration> {
+pub fn deadline(headers: &HeaderMap, now: impl FnOnce() -> Time) -> Option<Time> {
+    let span = server_timeout(headers)?;
+    let now = now();
+    Some(if span < SHORTEST { now } else { now + span })
+}
+
+fn server_timeout(headers: &HeaderMap) -> Option<Duration> {
     let seconds: f64 = first(headers, &SERVER_TIMEOUT)?
         .to_str()
         .ok()?
@@ -96,7 +103,7 @@ pub fn remaining(deadline: Time, now: Time, attempt: u32, headers: &HeaderMap) -
         return own.clone();
     }
     // Google takes no less than ten; of a client that gave just that a moment is gone.
-    HeaderValue::from(deadline.since(now).as_secs().max(10))
+    HeaderValue::from(deadline.since(now).max(SHORTEST).as_secs())
 }
 
 /// Whether the beginning of a good answer is looked at before it is passed on.
@@ -114,12 +121,27 @@ pub const fn must_end(facts: &Facts, found: &Recognised) -> bool {
     facts.streams && !found.partial && matches!(facts.surface, Surface::Gemini | Surface::OpenAi)
 }
 
+/// Google refuses less.
+const SHORTEST: Duration = Duration::from_secs(10);
+
 /// How long the client waits in all.
 pub const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_less_time_than_google_takes_nothing_is_left() {
+        let now = Time::from_millis(1_000_000);
+        for (seconds, left) in [("9.9", 0), ("0", 0), ("10", 10_000), ("12.5", 12_500)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(SERVER_TIMEOUT, HeaderValue::from_static(seconds));
+            let left = now + Duration::from_millis(left);
+            assert_eq!(deadline(&headers, || now), Some(left), "{seconds}");
+        }
+        assert_eq!(deadline(&HeaderMap::new(), || now), None);
+    }
 
     #[test]
     fn what_is_left_of_a_clients_time_is_passed_on_and_an_unreasonable_value_as_it_came() {

@@ -35,6 +35,20 @@ pub fn redact(body: &[u8], keys: &[&KeyText]) -> Option<Vec<u8>> {
             }
         }
     }
+    // Encoded in a way that nobody writes it: what is decoded need not be JSON any more.
+    let current = out.as_deref().unwrap_or(body);
+    if let Cow::Owned(mut decoded) = decode_bytes(current) {
+        let mut found = false;
+        for key in keys {
+            if let Some(replaced) = replace(&decoded, key.expose().as_bytes()) {
+                decoded = replaced;
+                found = true;
+            }
+        }
+        if found {
+            out = Some(decoded);
+        }
+    }
     let current = out.as_deref().unwrap_or(body);
     without_named_keys(current).or(out)
 }
@@ -205,6 +219,18 @@ mod tests {
             "{text}"
         );
         assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+    }
+
+    #[test]
+    fn a_key_encoded_letter_by_letter_is_taken_out() {
+        let keys = ["made-up-1", "made-up-2"].map(|key| KeyText::new(key).unwrap());
+        let encoded = |key: &KeyText| -> String {
+            key.expose().bytes().map(|b| format!("%{b:02x}")).collect()
+        };
+        let body = format!("a {} b made%2Dup%2d2 c%20d", encoded(&keys[0]));
+        let text = redact(body.as_bytes(), &[&keys[0], &keys[1]]).unwrap();
+        assert_eq!(String::from_utf8(text).unwrap(), "a [key] b [key] c d");
+        assert_eq!(redact(b"a%20b", &[&keys[0]]), None);
     }
 
     #[test]

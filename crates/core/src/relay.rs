@@ -29,13 +29,13 @@ use crate::event::{Change, Event, Stamp};
 use crate::facts::{Facts, Route};
 use crate::google_error::Violation;
 use crate::key::{KeyId, KeySpec};
-use crate::pool::{Came, Carrier, Census, KeyInfo, Pool, ProjectId};
+use crate::pool::{Came, Carrier, Census, KeyInfo, Pool, ProjectId, UNPROVEN};
 use crate::refusal::Refusal;
 use crate::ring::{Doubt, Pick, RingId, Want, settled};
 use crate::settings::Settings;
 use crate::storm::{Storms, Why};
 use crate::suspects::Passing;
-use crate::time::Time;
+use crate::time::{Time, is_of_before};
 use crate::verdict::{Effect, Meaning};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -113,6 +113,8 @@ pub struct Relay {
     moved: Vec<Moved>,
     /// When anybody was served anything last.
     served: Option<Time>,
+    /// When whoever still waits is to be told that the relay stops.
+    stops: Option<Time>,
     next_sweep: Time,
     /// How often it was looked for requests whose shell has died.
     sweeps: u32,
@@ -133,6 +135,8 @@ struct Request {
     under_way: Duration,
     /// After its patience it went once more to whoever was back.
     overtime: bool,
+    /// When the relay stops.
+    stops: Option<Time>,
     /// At which sweep it was last heard of by its shell.
     seen: u32,
     attempts: u32,
@@ -215,6 +219,7 @@ impl Relay {
             events: Vec::new(),
             moved: Vec::new(),
             served: None,
+            stops: None,
             next_sweep: Time::ZERO,
             sweeps: 0,
         }
@@ -267,18 +272,38 @@ impl Relay {
             let Some(request) = self.get_mut(id) else {
                 continue;
             };
-            request.arrived = request.arrived.back(by);
-            request.sent = request.sent.back(by);
-            request.facts.deadline = request.facts.deadline.map(|at| at.back(by));
+            if is_of_before(request.arrived, now) {
+                request.arrived = request.arrived.back(by);
+                request.facts.deadline = request.facts.deadline.map(|at| at.back(by));
+            }
+            if is_of_before(request.sent, now) {
+                request.sent = request.sent.back(by);
+            }
             if request.current.is_none() {
                 self.timers.insert((now, id));
             }
         }
     }
 
-    /// Applies an event of another relay, of the store or of an administrator.
-    pub fn apply(&mut self, event: &Event, now: Time) {
-        self.pool.apply(event, now);
+    /// The relay stops at `at`: whoever waits for somebody who is back later is told so now.
+    pub fn stop(&mut self, at: Time, now: Time) {
+        self.stops = Some(at);
+        let ids: Vec<RequestId> = self.live().map(|(id, _)| id).collect();
+        for id in ids {
+            self.leave_queue(id);
+            if let Some(request) = self.get_mut(id) {
+                request.stops = Some(at);
+                if request.current.is_none() {
+                    self.timers.insert((now, id));
+                }
+            }
+        }
+    }
+
+    /// Applies an event of another relay, of the store or of an administrator. Says whether it counts: of what is known by
+    /// a later one it does not.
+    pub fn apply(&mut self, event: &Event, now: Time) -> bool {
+        self.pool.apply(event, now)
     }
 
     /// The events since this was last asked.
@@ -294,6 +319,7 @@ impl Relay {
             sent: now,
             under_way: Duration::ZERO,
             overtime: false,
+            stops: self.stops,
             seen: self.sweeps,
             attempts: 0,
             shared_tries: 0,
@@ -339,7 +365,7 @@ impl Relay {
     pub fn poll(&mut self, id: RequestId, now: Time) -> Step {
         self.leave_queue(id);
         let (max_wait, sweeps) = (self.settings.max_wait, self.sweeps);
-        self.renew(id);
+        self.renew(id, now);
         let Some(request) = self.get_mut(id) else {
             return Step::Refuse(Refusal::Stopping);
         };
@@ -352,6 +378,7 @@ impl Relay {
         if request.facts.deadline.is_some_and(|deadline| {
             deadline <= now + SHORTEST_DEADLINE && request.spent(deadline, now)
         }) {
+            self.drop_carrier(id, now);
             return Step::Refuse(Refusal::Deadline);
         }
         if let Some(until) = request.pause.take_if(|until| *until > now) {
@@ -363,6 +390,7 @@ impl Relay {
         let (client, has_answer) = (request.facts.client, request.has_answer());
         if let Some((back, why)) = self.storms.until(model.as_deref(), kind, client, now) {
             if back > patience {
+                self.drop_carrier(id, now);
                 if has_answer {
                     return Step::Refuse(Refusal::Earlier);
                 }
@@ -394,6 +422,20 @@ impl Relay {
         }
     }
 
+    /// The other way to show a key is not tried: of one that was on trial that proves nothing.
+    fn drop_carrier(&mut self, id: RequestId, now: Time) {
+        let Some(request) = self.get_mut(id) else {
+            return;
+        };
+        let facts = request.facts.clone();
+        if let Some(current) = request.other_carrier.take()
+            && current.pick.trial
+        {
+            self.retry_trial(&facts, &current.key, None, (now + UNPROVEN, now));
+            self.trial_failed(current.ring, now);
+        }
+    }
+
     /// The same key, shown the other way, if that is still to be tried and the key is not out by now.
     fn other_carrier(&mut self, id: RequestId, now: Time) -> Option<Step> {
         let request = self
@@ -403,6 +445,8 @@ impl Relay {
         let current = request.other_carrier.take()?;
         if self.pool.is_out(current.ring, current.pick, now) {
             request.resting.push((current.pick.key, None));
+            request.other_carrier = Some(current);
+            self.drop_carrier(id, now);
             return None;
         }
         request.attempts += 1;
@@ -419,21 +463,24 @@ impl Relay {
 
     /// Where the keys are others now, nothing is known of them, and whoever was waited for may be gone. Says whether
     /// they are.
-    fn renew(&mut self, id: RequestId) -> bool {
+    fn renew(&mut self, id: RequestId, now: Time) -> bool {
         let epoch = self.pool.epoch();
-        if let Some(request) = self.get_mut(id)
-            && request.epoch != epoch
+        if self
+            .get_mut(id)
+            .is_none_or(|request| request.epoch == epoch)
         {
+            return false;
+        }
+        self.drop_carrier(id, now);
+        if let Some(request) = self.get_mut(id) {
             request.epoch = epoch;
             request.tried_keys.clear();
             request.tried_projects.clear();
             request.resting.clear();
-            request.other_carrier = None;
             request.unshown.clear();
             request.pause = None;
-            return true;
         }
-        false
+        true
     }
 
     fn choose(&mut self, id: RequestId, ring: RingId, now: Time) -> Step {
@@ -586,12 +633,12 @@ impl Relay {
         {
             let facts = self.get_mut(id).map(|request| request.facts.clone());
             if let Some(facts) = facts {
-                let tried = self.pool.name(facts.model.as_ref(), facts.kind);
-                self.retry_trial(&current.key, &tried, now);
+                self.retry_trial(&facts, &current.key, None, (now + UNPROVEN, now));
             }
             self.release_key(id);
             self.trial_failed(current.ring, now);
         }
+        self.drop_carrier(id, now);
         self.leave_queue(id);
         self.finish(id, None, now);
     }
@@ -616,6 +663,10 @@ impl Relay {
             stamp: self.stamp,
             change,
         };
+        self.tell(event, now);
+    }
+
+    fn tell(&mut self, event: Event, now: Time) {
         self.pool.apply(&event, now);
         if self.events.len() < MAX_EVENTS {
             self.events.push(event);
@@ -689,6 +740,7 @@ impl Request {
     /// an answer needs.
     fn patience(&self, max_wait: Duration) -> Time {
         let own = self.arrived + max_wait + self.under_way;
+        let own = self.stops.map_or(own, |stops| own.min(stops));
         match self.facts.deadline {
             Some(deadline) => {
                 let latest = Time::from_millis(

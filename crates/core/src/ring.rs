@@ -18,6 +18,7 @@ use crate::suspects::{Passing, Suspects};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A ring's place, and which of those that held it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,12 +101,16 @@ pub(crate) struct Ring {
     pub(crate) served_since: u64,
     /// Since when they are let go without anybody's quota having run out.
     pub(crate) flows: Option<Time>,
+    /// How long a quota took to refuse lately.
+    pub(crate) refuses_in: Duration,
     /// Refused with 401 lately.
     pub(crate) suspects: Suspects,
     /// When anybody was served last, by what was asked.
     served: Map<Route, Time>,
     /// How its keys stood a moment ago: for a while nobody may be there for anybody, and each is told.
     pub(crate) census: Option<Counted>,
+    /// Counts what was found out of its groups.
+    pub(crate) refreshed: u64,
     /// Counts the turns of suspects in plans.
     pub(crate) gone_by: usize,
     used: u64,
@@ -115,7 +120,7 @@ pub(crate) struct Ring {
 #[derive(Debug)]
 pub(crate) struct Counted {
     pub(crate) at: Time,
-    /// Of what is known, of suspects, and how it was asked.
+    /// Of what was refreshed, of suspects, and how it was asked.
     pub(crate) of: (u64, u64, Route),
     pub(crate) census: Census,
 }
@@ -181,9 +186,11 @@ impl Ring {
             stuck: None,
             served_since: 0,
             flows: None,
+            refuses_in: Duration::ZERO,
             suspects: Suspects::default(),
             served: Map::default(),
             census: None,
+            refreshed: 0,
             gone_by: 0,
             used: 0,
         };
@@ -672,6 +679,7 @@ impl Ring {
             )
         };
         self.stuck = None;
+        self.refreshed += 1;
         let others = project.and(keys);
         let held = match others {
             State::Awake { trial: false } => Some(Time::ZERO),

@@ -121,6 +121,14 @@ const UNITS: [(&str, f64); 7] = [
     ("s", 1.0),
 ];
 
+/// Whether something was written down by a clock that was set back to `now` since. It is noticed within a second or so,
+/// and what was written down in that time is of the new one.
+pub(crate) fn is_of_before(at: Time, now: Time) -> bool {
+    at > now || now.since(at) > NOTICED
+}
+
+const NOTICED: Duration = Duration::from_secs(2);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -65,6 +65,7 @@ pub(crate) fn run(config: Config, keys: Vec<KeySpec>, sources: Sources) -> Resul
             "stopping: not ready any more, requests finish; a second signal stops at once"
         );
         shared.stopping.store(true, Ordering::Relaxed);
+        shared.stop();
         let cut = tokio::select! {
             finished = drain(&running) => (!finished).then_some("the drain limit is over"),
             () = asked_again(&mut asked) => Some("stopped at once"),

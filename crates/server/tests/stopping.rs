@@ -9,7 +9,7 @@
 
 mod support;
 
-use gemini_emulator::Emulator;
+use gemini_emulator::{Emulator, Fault, Match};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -91,6 +91,42 @@ fn a_second_signal_stops_at_once() {
     let log = relay.log();
     assert!(log.contains("stopped at once"), "{log}");
     assert_one_line_was_cut(&log);
+}
+
+#[test]
+fn whoever_waits_for_longer_than_the_relay_is_there_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut relay, google) = start(folder.path(), &["--drain-limit", "4s"]);
+    let dry = Fault::Answer {
+        status: 429,
+        body: Some(
+            serde_json::json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED",
+            "message": "You exceeded your current quota. Please retry in 12s."}}),
+        ),
+        headers: Default::default(),
+        gzip: false,
+    };
+    google.fault(Match::default(), 2, dry).unwrap();
+    let (line, body) = generate("waits");
+    let waits = ask(&relay.address, &line, &[], &body);
+    until(PATIENCE, "both keys were asked", || {
+        google.stats().faults == 2
+    });
+    relay.signal("TERM");
+    let signalled = Instant::now();
+    let answer = waits.rest();
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(
+        answer.contains("x-gemini-relay-reason: stopping"),
+        "{answer}"
+    );
+    assert!(relay.ended(PATIENCE).success());
+    assert!(signalled.elapsed() < Duration::from_secs(3));
+    assert!(
+        relay.log().contains("all requests finished"),
+        "{}",
+        relay.log()
+    );
 }
 
 #[test]

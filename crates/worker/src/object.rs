@@ -185,7 +185,10 @@ impl PoolObject {
     }
 
     fn learn(&mut self, event: Event, now: Time) {
-        self.relay.apply(&event, now);
+        if !self.relay.apply(&event, now) {
+            // Late news: what is written down and told is later.
+            return;
+        }
         let (id, text) = (
             wire::subject_of(&event),
             wire::event_json(&event).to_string(),
@@ -346,6 +349,35 @@ mod tests {
         let mut object2 = object(&saved.to_string(), NOW + Duration::from_millis(1));
         let (_, second, news) = plan(&mut object2, cursor, &Report::default());
         assert_eq!((second, news), (vec![id(2), id(1)], 1));
+    }
+
+    #[test]
+    fn late_news_of_what_is_over_is_not_written_down() {
+        let mut object1 = object("[]", NOW);
+        let mut late = blocked(0, 5, NOW + Duration::from_secs(900));
+        let Change::Blocked(subject, block) = &mut late.change else {
+            panic!()
+        };
+        block.strikes = Some(0);
+        let over = Event {
+            stamp: Stamp {
+                at: NOW + Duration::from_secs(2),
+                ..late.stamp
+            },
+            change: Change::Cleared(*subject, block.clone()),
+        };
+        let later = NOW + Duration::from_secs(3);
+        for event in [over, late] {
+            let report = Report {
+                events: vec![event],
+                moved: Vec::new(),
+            };
+            object1.report(&wire::report(&report), later);
+        }
+        let saved = object1.save(later);
+        let mut object2 = object(&saved, later + Duration::from_millis(1));
+        let (_, keys, _) = plan(&mut object2, Cursor::default(), &Report::default());
+        assert_eq!(keys.len(), 3, "{saved}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::map::Map;
 use crate::ring::Ring;
 use crate::rotation::State;
 use crate::secrets::Secrets;
-use crate::time::Time;
+use crate::time::{Time, is_of_before};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -70,6 +70,13 @@ pub(super) struct Learned {
     pub(super) stamp: Stamp,
     pub(super) block: Block,
     pub(super) cleared: bool,
+}
+
+/// What a model's name among Google's came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    AsBefore,
+    Anew,
 }
 
 impl Known {
@@ -188,6 +195,9 @@ impl Known {
         let projects = self.projects.iter_mut().map(|project| &mut project.blocks);
         for known in keys.chain(projects).flatten() {
             let block = &mut known.block;
+            if !is_of_before(block.since, now) {
+                continue;
+            }
             let midnight = block
                 .until
                 .back(Duration::from_millis(1))
@@ -230,16 +240,16 @@ impl Known {
         }
     }
 
-    /// Writes a block down and says one key of each group that it concerns.
+    /// Writes a block down and says one key of each group that it concerns; nothing, if a later one is known.
     pub(super) fn write(
         &mut self,
         subject: Subject,
         stamp: Stamp,
-        block: &Block,
-        cleared: bool,
-    ) -> Vec<usize> {
+        (block, cleared): (&Block, bool),
+        now: Time,
+    ) -> Option<Vec<usize>> {
         let Some(blocks) = self.blocks_mut(subject) else {
-            return Vec::new();
+            return Some(Vec::new());
         };
         let fresh = Learned {
             stamp,
@@ -250,13 +260,13 @@ impl Known {
             .iter_mut()
             .find(|known| known.block.same_subject(block))
         {
-            Some(known) if known.stamp >= stamp => return Vec::new(),
+            Some(known) if known.stamp >= stamp => return None,
             Some(known) => *known = fresh,
             None => {
                 // What ended an hour before this is of no use even to late news.
                 blocks.retain(|known| {
                     known.block.strikes.is_some() && !known.cleared
-                        || known.block.until + REMEMBERED > stamp.at
+                        || known.block.until + REMEMBERED > now
                 });
                 if blocks.len() >= MAX_BLOCKS
                     && let Some(oldest) = (0..blocks.len())
@@ -267,7 +277,7 @@ impl Known {
                 blocks.push(fresh);
             }
         }
-        match subject {
+        Some(match subject {
             Subject::Key(id) => self.key_at.get(&id).copied().into_iter().collect(),
             Subject::Project(id) => {
                 let project = self
@@ -280,37 +290,48 @@ impl Known {
                     .filter_map(|group| self.groups.get(*group)?.keys.first().copied())
                     .collect()
             }
-        }
+        })
     }
 
+    /// Says whether no later word of it is known.
     pub(super) fn learn_carrier(
         &mut self,
         key: KeyId,
         surface: Surface,
         stamp: Stamp,
         carrier: Carrier,
-    ) {
+    ) -> bool {
         let Some(key) = self.key_at.get(&key).and_then(|at| self.keys.get_mut(*at)) else {
-            return;
+            return true;
         };
-        if let Some(slot) = key.carriers.get_mut(surface.index())
-            && slot.is_none_or(|(known, _)| known < stamp)
-        {
+        let Some(slot) = key.carriers.get_mut(surface.index()) else {
+            return true;
+        };
+        let counts = slot.is_none_or(|(known, _)| known < stamp);
+        if counts {
             *slot = Some((stamp, carrier));
         }
+        counts
     }
 
-    pub(super) fn learn_name(&mut self, asked: &Arc<str>, stamp: Stamp, named: &Arc<str>) -> bool {
+    /// Nothing, if a later word of it is known, or there is no room.
+    pub(super) fn learn_name(
+        &mut self,
+        asked: &Arc<str>,
+        stamp: Stamp,
+        named: &Arc<str>,
+    ) -> Option<Named> {
         let known = self.named.get(asked);
         if known.is_some_and(|(known, _)| *known >= stamp)
             || known.is_none() && self.named.len() >= MAX_NAMES
         {
-            return false;
+            return None;
         }
         let before = self
             .named
             .insert(Arc::clone(asked), (stamp, Arc::clone(named)));
-        before.is_none_or(|(_, before)| before != *named)
+        let same = before.is_some_and(|(_, before)| before == *named);
+        Some(if same { Named::AsBefore } else { Named::Anew })
     }
 
     /// The block that a group is out for: its project's, or that of the first of its keys to return if that is later.

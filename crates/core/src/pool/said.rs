@@ -1,6 +1,7 @@
 //! What is said of what a client said.
 
 use super::Pool;
+use crate::google_error::Violation;
 use crate::recognise::decode_bytes;
 use std::borrow::Cow;
 
@@ -23,6 +24,24 @@ impl Pool {
         match end.flatten().and_then(|(at, _)| name.get(..at)) {
             Some(beginning) => Cow::Owned(format!("{beginning}…")),
             None => Cow::Borrowed(name),
+        }
+    }
+
+    /// Covers what quotes a key in a violation, which is shown to whoever nobody can serve.
+    pub(crate) fn cover(&self, violation: &mut Violation) {
+        let Violation {
+            metric,
+            quota_id,
+            model,
+            ..
+        } = violation;
+        for text in [Some(metric), Some(quota_id), model.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            if self.known.texts.fit_in(text) && self.quotes_key(text) {
+                "[key]".clone_into(text);
+            }
         }
     }
 

@@ -5,9 +5,9 @@ use crate::block::Reason;
 use crate::budget::{Measure, Quota, Weight};
 use crate::event::{Change, Subject};
 use crate::facts::{Facts, Kinds, Repeat};
-use crate::pool::{Came, Carrier, KeyInfo};
+use crate::pool::{Came, Carrier, KeyInfo, UNPROVEN};
 use crate::refusal::Refusal;
-use crate::ring::{Name, RingId};
+use crate::ring::RingId;
 use crate::time::Time;
 use crate::verdict::{Effect, Meaning, Outcome, Until, Verdict, judge};
 use std::sync::Arc;
@@ -35,14 +35,22 @@ impl Relay {
         let Some(mut current) = request.current.take() else {
             return stale;
         };
-        request.under_way = request.under_way.max(now.since(request.sent));
-        let verdict = judge(&request.facts, outcome, now);
+        let took = now.since(request.sent);
+        request.under_way = request.under_way.max(took);
+        let mut verdict = judge(&request.facts, outcome, now);
         let (facts, number) = (request.facts.clone(), request.attempts);
+        if let Some(violation) = verdict
+            .effect
+            .as_mut()
+            .and_then(|effect| effect.violation.as_mut())
+        {
+            self.pool.cover(violation);
+        }
         let meaning = verdict.meaning;
         let mut renewed = false;
         if meaning != Meaning::Served {
             self.give_back(&current);
-            renewed = self.renew(id);
+            renewed = self.renew(id, now);
             if renewed {
                 current.ring = self.pool.ring(facts.model.as_ref(), facts.kind, now);
                 current.pick.key = self.pool.index_of(current.key.id);
@@ -59,7 +67,7 @@ impl Relay {
                 Next::Deliver(None)
             }
             Meaning::Quota | Meaning::Billing | Meaning::KeyDead => {
-                self.slow_down(current.ring, meaning);
+                self.slow_down(current.ring, meaning, took);
                 self.learn_limits(outcome, &verdict.effect, &facts, &current, now);
                 self.block(&verdict.effect, &facts, &current, now);
                 if let (Some(effect), Some(request)) = (&verdict.effect, self.get_mut(id)) {
@@ -78,7 +86,7 @@ impl Relay {
                 }
             }
             Meaning::Capacity => {
-                self.slow_down(current.ring, meaning);
+                self.slow_down(current.ring, meaning, took);
                 self.block(&verdict.effect, &facts, &current, now);
                 self.storms.capacity(
                     facts.model.as_ref(),
@@ -130,7 +138,10 @@ impl Relay {
         };
         self.after_probe(&mut current, &verdict, now);
         if current.pick.trial {
-            self.after_trial(&facts, &mut current, &verdict, now);
+            let other_way = self
+                .get_mut(id)
+                .is_some_and(|it| it.other_carrier.is_some());
+            self.after_trial(&facts, &mut current, &verdict, (other_way, now));
         }
         debug_assert!(number > 0, "an outcome without an attempt");
         let nobodys = matches!(
@@ -181,8 +192,14 @@ impl Relay {
 
     /// What is known now of whoever was tried: all, if it was served; of one that ran into a quota, that its key is taken,
     /// and of one whose quota has a limit, that its project is too. What proved nothing is tried again soon.
-    fn after_trial(&mut self, facts: &Facts, current: &mut Current, verdict: &Verdict, now: Time) {
-        if verdict.meaning == Meaning::Carrier {
+    fn after_trial(
+        &mut self,
+        facts: &Facts,
+        current: &mut Current,
+        verdict: &Verdict,
+        (other_way, now): (bool, Time),
+    ) {
+        if verdict.meaning == Meaning::Carrier && other_way {
             return;
         }
         let tried = self.pool.name(facts.model.as_ref(), facts.kind);
@@ -208,33 +225,47 @@ impl Relay {
             }
             return;
         }
-        let again = verdict
-            .effect
-            .as_ref()
-            .is_some_and(|effect| effect.until == Until::TriedAgain);
         let held = matches!(
             verdict.meaning,
             Meaning::Quota | Meaning::Billing | Meaning::KeyDead
         );
-        if !(held && again) {
-            self.retry_trial(&current.key, &tried, now);
-        }
+        let effect = verdict.effect.as_ref().filter(|_| held);
+        let written = effect.map(|effect| self.pool.change(effect, &current.key, false, now));
+        // A client whose requests are wrong must not be the only one that tries.
+        let wrong = matches!(
+            verdict.meaning,
+            Meaning::Client
+                | Meaning::NotOwner
+                | Meaning::Signature
+                | Meaning::Location
+                | Meaning::ModelMissing
+        );
+        let due = if wrong { now } else { now + UNPROVEN };
+        self.retry_trial(facts, &current.key, written.as_ref(), (due, now));
     }
 
-    /// Nothing is known now of whoever was tried, and that is told to whoever takes turns.
-    pub(super) fn retry_trial(&mut self, key: &KeyInfo, tried: &Name, now: Time) {
-        for change in self.pool.unproven(key, tried, now) {
-            self.emit(change, now);
+    /// Nothing is known now of whoever was tried, but for what was `written`, and that is told to whoever takes turns.
+    pub(super) fn retry_trial(
+        &mut self,
+        facts: &Facts,
+        key: &KeyInfo,
+        written: Option<&Change>,
+        (due, now): (Time, Time),
+    ) {
+        let tried = self.pool.name(facts.model.as_ref(), facts.kind);
+        for event in self.pool.unproven(key, &tried, written, (due, now)) {
+            self.tell(event, now);
         }
     }
 
     /// Somebody's quota ran out: those who wait are let go one by one again.
-    fn slow_down(&mut self, ring: RingId, meaning: Meaning) {
+    fn slow_down(&mut self, ring: RingId, meaning: Meaning, took: Duration) {
         if meaning != Meaning::KeyDead
             && let Some(ring) = self.pool.ring_mut(ring)
         {
             ring.served_since = 0;
             ring.flows = None;
+            ring.refuses_in = took.max(ring.refuses_in / 2).min(SLOWEST);
         }
     }
 
@@ -331,10 +362,6 @@ impl Relay {
         can_repeat: bool,
         now: Time,
     ) -> Next {
-        if current.pick.trial {
-            let tried = self.pool.name(facts.model.as_ref(), facts.kind);
-            self.retry_trial(&current.key, &tried, now);
-        }
         if let Some(ring) = self.pool.ring_mut(current.ring) {
             ring.suspects.add(facts.route(), current.pick.key, now);
         }
@@ -619,7 +646,10 @@ impl Relay {
         let change = self
             .pool
             .change(effect, &current.key, current.pick.trial, now);
-        self.emit(change, now);
+        // Hundreds may be under way when a quota runs out, and each is told so.
+        if !self.pool.says_nothing_new(&change) {
+            self.emit(change, now);
+        }
     }
 
     /// Whether anybody else could be asked right now.
@@ -684,6 +714,9 @@ impl Relay {
         full / 2 + self.jitter(full / 2)
     }
 }
+
+/// No refusal is waited for longer than this.
+const SLOWEST: Duration = Duration::from_secs(30);
 
 /// An overloaded model is overloaded for all: two more tries catch a spell of a second or two, more
 /// would make it worse.

@@ -31,15 +31,17 @@ impl Relay {
     ) -> Step {
         let crowded = self.waiting >= self.settings.max_waiting;
         let Some(comes) = self.who_comes(id, ring, exhausted, now) else {
+            let request = self.get_mut(id);
+            if request.is_some_and(|it| it.stops.is_some() && it.has_waited && !it.has_answer()) {
+                return Step::Refuse(Refusal::Stopping);
+            }
             return Step::Refuse(self.dry(id, ring, now));
         };
-        // Where somebody is there for whoever waits first, that one goes, and this one waits in its place.
-        let makes_room = crowded && comes <= now && self.first_goes(ring, now);
         let max_wait = self.settings.max_wait;
         let Some(request) = self.get_mut(id) else {
             return Step::Refuse(Refusal::Stopping);
         };
-        if crowded && !request.has_waited && !makes_room {
+        if crowded && !request.has_waited {
             let in_hand = !request.suspicions.is_empty() || !request.unshown.is_empty();
             return Step::Refuse(if in_hand {
                 self.dry(id, ring, now)
@@ -202,10 +204,9 @@ impl Relay {
         }
         at.stuck = None;
         let flows = at.flows.map_or(Duration::ZERO, |since| now.since(since));
-        let steps = u64::try_from(flows.as_millis() / STEP.as_millis()).unwrap_or(u64::MAX);
-        let pace = PACE
-            .saturating_add(at.served_since)
-            .saturating_add(steps.saturating_mul(PACE));
+        let step = STEP.max(at.refuses_in);
+        let steps = u32::try_from(flows.as_millis() / step.as_millis()).unwrap_or(u32::MAX);
+        let pace = (PACE << steps.min(FASTEST)).saturating_add(at.served_since);
         let spacing = u64::try_from(RELEASE_SPACING.as_millis()).unwrap_or_default() * PACE;
         at.next_release = now + Duration::from_millis((spacing / pace).max(1));
         let mut last = None;
@@ -232,19 +233,6 @@ impl Relay {
             }
             ready.push(id);
         }
-    }
-
-    /// Lets the first in a ring's queue go that can. Says whether there was one.
-    fn first_goes(&mut self, ring: RingId, now: Time) -> bool {
-        let Some((_, id)) = self.next_who_can_go(ring, None, now) else {
-            return false;
-        };
-        self.leave_queue(id);
-        if let Some(request) = self.get_mut(id) {
-            request.released = true;
-        }
-        self.timers.insert((now, id));
-        true
     }
 
     /// The first in a ring's queue, after this place, whom somebody awake may serve.
@@ -321,8 +309,12 @@ const RELEASE_SPACING: Duration = Duration::from_millis(20);
 /// After so many were served, those who wait are let go twice as fast.
 const PACE: u64 = 8;
 
-/// And after so long without a refusal, which is quicker than an answer, by as many more again.
+/// And twice as fast after so long without a refusal, which is quicker than an answer; where refusals are slower, after as
+/// long as one took.
 const STEP: Duration = Duration::from_millis(500);
+
+/// Fifty a second, doubled so often, is as many as anybody sends.
+const FASTEST: u32 = 10;
 
 /// How often a queue that somebody awake cannot serve is looked at, and a millisecond more for each in it.
 const IDLE_RELEASE: Duration = Duration::from_millis(250);

@@ -106,6 +106,7 @@ impl Exchange {
             (id, policy.ask(id, now))
         });
         self.ticket.id = Some(id);
+        self.ticket.record.received = self.source.total();
         let mut used: Vec<Attempt> = Vec::new();
         let mut earlier = None;
         loop {

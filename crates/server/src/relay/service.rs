@@ -177,7 +177,7 @@ async fn exchange(
     } else {
         Found::default()
     };
-    let deadline = reading::server_timeout(&head.headers).map(|span| shared.clock.now() + span);
+    let deadline = reading::deadline(&head.headers, || shared.clock.now());
     let mut headers = std::mem::take(&mut head.headers);
     shared.door.drop_tokens(&mut headers);
     if let Some(target) = shared.door.without_tokens(&found.target) {

@@ -20,7 +20,7 @@ use http::HeaderValue;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 pub(crate) struct Shared {
@@ -168,6 +168,15 @@ impl Shared {
         self.kick.notify_one();
     }
 
+    /// The relay stops when it is drained: whoever would wait for longer is told so.
+    pub(crate) fn stop(&self) {
+        let now = self.clock.now();
+        let limit = self.config.drain_limit.saturating_sub(ANSWERED_IN);
+        let at = now + self.config.drain_delay + limit;
+        self.policy(|policy| policy.relay.stop(at, now));
+        self.kick.notify_one();
+    }
+
     /// The next request's id.
     pub(crate) fn next_id(&self) -> Id {
         Id::new(self.run, self.counter.fetch_add(1, Ordering::Relaxed))
@@ -235,6 +244,9 @@ impl Shared {
         (what, label.unwrap_or_else(|| Arc::from("?")), model)
     }
 }
+
+/// In which an answer of the relay's own is with its client.
+const ANSWERED_IN: Duration = Duration::from_secs(1);
 
 /// Randomness from the operating system, by way of the hasher that the standard library seeds with it.
 fn seed() -> u64 {

@@ -128,7 +128,7 @@ impl Engine {
             .get(UPGRADE)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
         let scanned = reading::is_json(&headers, &found);
-        let deadline = reading::server_timeout(&headers).map(|span| now + span);
+        let deadline = reading::deadline(&headers, || now);
         let length: Option<usize> = headers
             .get(CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse().ok());

@@ -138,3 +138,42 @@ fn a_request_whose_shell_has_died_is_dropped_by_and_by() {
     }
     assert_eq!(world.relay.in_progress(), (0, 0));
 }
+
+#[test]
+fn what_is_learned_after_the_clock_was_set_back_takes_nothing_from_what_is_known() {
+    let settings = Settings {
+        max_wait: Duration::ZERO,
+        ..Settings::default()
+    };
+    let mut world = World::new(&["a.1"], settings);
+    world.google(|_, facts, _| match facts.model.as_deref() {
+        Some("m") => quota("m", MINUTE_ID, 5, 3000 * SECOND),
+        _ => quota("other", MINUTE_ID, 5, 50 * SECOND),
+    });
+    world.ask(generate("first"));
+    set_back(&mut world, 7 * HOUR);
+    world.ask(generate("m"));
+    world.ask(generate("other"));
+    world.relay.reload(&[super::world::spec("a.1")], world.now);
+    assert!(matches!(
+        world.ask(generate("m")),
+        End::Refused { attempts: 0, .. }
+    ));
+}
+
+#[test]
+fn what_came_before_the_jump_was_noticed_is_of_the_new_clock() {
+    let mut world = World::new(&["a.1"], Settings::default());
+    world.google(|_, _, _| quota("m", MINUTE_ID, 5, 5 * SECOND));
+    let id = world.relay.admit(generate("m"), world.now);
+    assert!(matches!(world.relay.poll(id, world.now), Step::Send(_)));
+    let quota = quota("m", MINUTE_ID, 5, 5 * SECOND);
+    world.relay.attempt_done(id, &quota, true, world.now);
+    assert!(matches!(world.relay.poll(id, world.now), Step::Wait));
+    let begun = world.now;
+    world.advance(Duration::from_millis(400));
+    world.relay.clock_set_back(HOUR, world.now);
+    world.google(|_, _, _| Outcome::Served);
+    world.drive(id, &generate("m")).key();
+    assert_eq!(world.now.since(begun), 5 * SECOND);
+}

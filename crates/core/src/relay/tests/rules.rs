@@ -476,7 +476,9 @@ fn events_come_to_the_same_in_any_order_and_however_often() {
     let specs = [spec("a.1"), spec("b.1"), spec("c.1")];
     let replay = |order: &mut dyn Iterator<Item = &Event>| {
         let mut pool = Pool::new(&specs, Strategy::RoundRobin);
-        order.for_each(|event| pool.apply(event, world.now));
+        for event in order {
+            pool.apply(event, world.now);
+        }
         pool.census(world.now)
     };
     let wanted = world.relay.census(world.now);

@@ -306,33 +306,17 @@ fn the_longer_nobody_is_refused_the_faster_they_are_let_go() {
 }
 
 #[test]
-fn whoever_comes_to_a_full_queue_waits_if_the_first_in_it_can_go() {
-    let mut world = dry(Settings {
-        max_waiting: 2,
-        ..Settings::default()
-    });
-    let ids = [wait(&mut world), wait(&mut world)];
-    let crowded = world.relay.admit(generate("m"), world.now);
-    assert!(matches!(
-        world.relay.poll(crowded, world.now),
-        Step::Refuse(Refusal::Crowded { .. })
-    ));
-    world.relay.cancel(crowded, world.now);
-    world.advance(20 * SECOND);
-    let third = wait(&mut world);
-    assert!(world.relay.next_deadline() <= Some(world.now));
-    let ready = world.relay.ready(world.now);
-    assert_eq!(ready[0], ids[0]);
-    for id in ready {
-        assert!(matches!(world.relay.poll(id, world.now), Step::Send(_)));
+fn a_relay_that_stops_tells_whoever_would_wait_for_longer() {
+    for (stops_in, told) in [(10, true), (25, false)] {
+        let mut world = dry(Settings::default());
+        let id = wait(&mut world);
+        world.advance(SECOND);
+        world.relay.stop(world.now + stops_in * SECOND, world.now);
+        assert_eq!(world.relay.ready(world.now), [id]);
+        match world.relay.poll(id, world.now) {
+            Step::Refuse(Refusal::Stopping) => assert!(told),
+            Step::Wait => assert!(!told),
+            other => panic!("{other:?}"),
+        }
     }
-    let fourth = wait(&mut world);
-    world.advance(SECOND);
-    let mut order = Vec::new();
-    while !order.contains(&fourth) {
-        order.extend(world.relay.ready(world.now));
-        world.advance(Duration::from_millis(1));
-    }
-    let place = |id| order.iter().position(|ready| *ready == id);
-    assert!(place(third) < place(fourth), "{order:?}");
 }
