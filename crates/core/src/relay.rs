@@ -531,6 +531,9 @@ impl Relay {
                 let doubt = request.doubt(patience);
                 pick = self.pool.pick_suspect(ring, &want, doubt, now);
             }
+            if pick.is_none() {
+                pick = self.pool.pick_probe(ring, &want, false, now);
+            }
             if let Some(pick) = pick
                 && let Some(info) = self.pool.info(pick)
             {
@@ -571,7 +574,11 @@ impl Relay {
             .requests
             .get_mut(id.at as usize)
             .and_then(|slot| slot.request.as_mut())?;
-        let pick = self.pool.pick_probe(ring, &request.want(), true, now)?;
+        let want = Want {
+            passing: None,
+            ..request.want()
+        };
+        let pick = self.pool.pick_probe(ring, &want, true, now)?;
         let key = Arc::clone(self.pool.info(pick)?);
         let carrier = self.pool.carrier(key.id, request.facts.surface);
         let current = Current {

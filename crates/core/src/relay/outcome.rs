@@ -695,13 +695,13 @@ impl Relay {
             return false;
         }
         let mut want = request.want();
-        if self.pool.has_candidate(ring, &want, now) || self.pool.has_probe(ring, &want, false, now)
-        {
+        if self.pool.has_candidate(ring, &want, now) {
             return true;
         }
         want.passing = None;
         let doubt = request.doubt(request.patience(max_wait));
         self.pool.suspect(ring, &want, doubt, now).is_some()
+            || self.pool.has_probe(ring, &want, false, now)
     }
 
     /// Exponential, with half of it left to chance so that clients do not come back together.

@@ -109,7 +109,7 @@ impl Relay {
         if late {
             return None;
         }
-        if self.pool.has_probe(ring, &want, false, now) {
+        if self.pool.has_probe(ring, &doubts, false, now) {
             return Some(now);
         }
         let weight = want.weight;

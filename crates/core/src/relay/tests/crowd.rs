@@ -332,7 +332,7 @@ fn a_queue_does_not_outlast_what_it_waited_for() {
     let rested = NOON + Duration::from_secs(8);
     let google = move |_: &Attempt, _: &Facts, now: Time| {
         if now > NOON + Duration::from_secs(5) && now < rested {
-            quota("m", MINUTE_ID, 5, rested.since(now))
+            quota("m", MINUTE_ID, 50_000, rested.since(now))
         } else {
             Outcome::Served
         }

@@ -20,7 +20,7 @@ fn dry(settings: Settings) -> World {
             ..settings.clone()
         },
     );
-    world.google(|_, _, _| quota("m", MINUTE_ID, 5, 20 * SECOND));
+    world.google(|_, _, _| quota("m", MINUTE_ID, 5000, 20 * SECOND));
     world.ask(generate("m"));
     let events = world.relay.take_events();
     let mut dry = World::new(&["a.1"], settings);
