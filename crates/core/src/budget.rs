@@ -257,8 +257,9 @@ struct Probe {
     under_way: bool,
     /// Not before then.
     after: Time,
-    /// How often in a row that was in vain.
+    /// How often in a row that was in vain, and how often it was not.
     vain: u32,
+    won: u32,
 }
 
 /// A limit that was learned.
@@ -384,15 +385,23 @@ impl Budget {
         self.probe.under_way = false;
     }
 
-    /// It was served: there is more than was thought. How much is found out by running into it; twice as much there is
-    /// where windows begin anew at a fixed second.
+    /// It was served: there is more than was thought. How much is found out step by step, each twice as large.
     pub(crate) fn probe_served(&mut self, now: Time) {
-        self.probe = Probe::default();
+        let won = (self.probe.won + 1).min(MOST_WON);
+        self.probe = Probe {
+            won,
+            ..Probe::default()
+        };
         for measure in Measure::ALL {
             let used = self.used(measure, now);
+            let more = if measure.is_tokens() {
+                (used >> 4) << won
+            } else {
+                (1 << won) / 2
+            };
             let limits = self.limits.as_deref_mut().into_iter().flatten();
             if let Some(Some(limit)) = limits.into_iter().nth(measure.index()) {
-                limit.most = limit.most.max(used.saturating_mul(2));
+                limit.most = limit.most.max(used.saturating_add(more));
             }
         }
     }
@@ -411,6 +420,7 @@ impl Budget {
             under_way: self.probe.under_way && !was_probe,
             after: back.max(now + rare),
             vain,
+            won: 0,
         };
     }
 
@@ -592,6 +602,9 @@ const MOST_BUDGETS: usize = 65_536;
 
 /// A day with the hour that it has more in autumn.
 const DAY: Duration = Duration::from_secs(25 * 3600);
+
+/// Steps grow so often.
+const MOST_WON: u32 = 12;
 
 /// After the first time in vain; twice as long after each further one.
 const VAIN: Duration = Duration::from_secs(10);

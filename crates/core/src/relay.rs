@@ -68,6 +68,8 @@ pub struct Attempt {
     pub carrier: Carrier,
     /// How many attempts this request has made, this one included.
     pub number: u32,
+    /// Whether it goes beyond what is thought to be left of a quota.
+    pub probe: bool,
 }
 
 /// What an outcome comes to.
@@ -822,6 +824,7 @@ fn attempt(current: &Current, number: u32) -> Attempt {
         key: Arc::clone(&current.key),
         carrier: current.carrier,
         number,
+        probe: current.pick.probe.is_some(),
     }
 }
 

@@ -81,7 +81,10 @@ impl Ours {
                 if let Some(asked) = self.asked.get_mut(number) {
                     *asked = Some((id, key));
                 }
-                Step::Send { key, probe: false }
+                Step::Send {
+                    key,
+                    probe: attempt.probe,
+                }
             }
             Told::Wait => {
                 self.sleepers.insert(id, number);
