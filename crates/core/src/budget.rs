@@ -172,6 +172,8 @@ pub struct Quota {
 pub(crate) struct Budgets {
     all: Vec<Budget>,
     at: Map<(ProjectId, Option<Arc<str>>, Kinds), u32>,
+    /// What one project taught is presumed of the others.
+    taught: Map<(Option<Arc<str>>, Kinds), [Option<Arc<Violation>>; 4]>,
 }
 
 impl Budgets {
@@ -198,9 +200,47 @@ impl Budgets {
             return None;
         }
         let at = u32::try_from(self.all.len()).ok()?;
-        self.all.push(Budget::default());
+        let mut budget = Budget::default();
+        if let Some(taught) = self.taught.get(&(key.1.clone(), kinds)) {
+            for (measure, violation) in Measure::ALL.into_iter().zip(taught) {
+                if let Some(violation) = violation {
+                    budget.presume(measure, violation);
+                }
+            }
+        }
+        self.all.push(budget);
         self.at.insert(key, at);
         Some(at)
+    }
+
+    /// What a project of the free tier was taught is presumed of all of whom nothing else is known. Says whether that is
+    /// news.
+    pub(crate) fn teach(&mut self, quota: &Quota, violation: &Arc<Violation>) -> bool {
+        if !violation.quota_id.ends_with(FREE) {
+            return false;
+        }
+        if self.taught.len() >= MOST_TAUGHT {
+            self.taught.clear();
+        }
+        let about = (quota.model.clone(), quota.kinds);
+        let taught = self.taught.entry(about).or_default();
+        let Some(before) = taught.get_mut(quota.measure.index()) else {
+            return false;
+        };
+        let value = |violation: &Arc<Violation>| violation.value;
+        if before.as_ref().map(value) == Some(violation.value) {
+            return false;
+        }
+        *before = Some(Arc::clone(violation));
+        for ((_, model, kinds), at) in &self.at {
+            if *model == quota.model
+                && *kinds == quota.kinds
+                && let Some(budget) = self.all.get_mut(*at as usize)
+            {
+                budget.presume(quota.measure, violation);
+            }
+        }
+        true
     }
 
     /// The clock was set back: what was sent a while ago was sent as long ago as before.
@@ -235,7 +275,7 @@ impl Budgets {
                         kinds,
                         measure,
                     };
-                    Some((*project, quota, limit.stamp, limit.violation.clone()))
+                    Some((*project, quota, limit.stamp?, limit.violation.clone()))
                 })
         })
     }
@@ -267,11 +307,26 @@ struct Probe {
 struct Limit {
     /// [`NONE`], if it is known no more.
     most: u64,
-    stamp: Stamp,
+    /// By its own refusals; none, where it is presumed.
+    stamp: Option<Stamp>,
     violation: Option<Arc<Violation>>,
 }
 
 impl Budget {
+    /// Another project has this limit: of this one nothing else is known.
+    fn presume(&mut self, measure: Measure, violation: &Arc<Violation>) {
+        let limits = self.limits.get_or_insert_default();
+        if let Some(known) = limits.get_mut(measure.index())
+            && known.as_ref().is_none_or(|known| known.stamp.is_none())
+        {
+            *known = Some(Limit {
+                most: violation.value.unwrap_or(NONE),
+                stamp: None,
+                violation: Some(Arc::clone(violation)),
+            });
+        }
+    }
+
     /// What was refused says what the limit is; or it is known no more. Says whether that is news.
     pub(crate) fn learn(
         &mut self,
@@ -283,13 +338,16 @@ impl Budget {
         let Some(known) = limits.get_mut(measure.index()) else {
             return false;
         };
-        if known.as_ref().is_some_and(|known| known.stamp >= stamp) {
+        if known
+            .as_ref()
+            .is_some_and(|known| known.stamp >= Some(stamp))
+        {
             return false;
         }
         let most = violation.as_ref().and_then(|violation| violation.value);
         *known = Some(Limit {
             most: most.unwrap_or(NONE),
-            stamp,
+            stamp: Some(stamp),
             violation,
         });
         true
@@ -299,6 +357,12 @@ impl Budget {
     pub(crate) fn limit(&self, measure: Measure) -> Option<u64> {
         let limit = self.limits.as_ref()?.get(measure.index())?.as_ref()?;
         (limit.most != NONE).then_some(limit.most)
+    }
+
+    /// The same, if this project itself ran into it.
+    pub(crate) fn own_limit(&self, measure: Measure) -> Option<u64> {
+        let limit = self.limits.as_ref()?.get(measure.index())?.as_ref()?;
+        limit.stamp.and(self.limit(measure))
     }
 
     /// Whether a limit is known, or was.
@@ -602,6 +666,12 @@ const MOST_BUDGETS: usize = 65_536;
 
 /// A day with the hour that it has more in autumn.
 const DAY: Duration = Duration::from_secs(25 * 3600);
+
+/// Ends the names of the free tier's quotas.
+const FREE: &str = "-FreeTier";
+
+/// More models and kinds than there are.
+const MOST_TAUGHT: usize = 1024;
 
 /// Steps grow so often.
 const MOST_WON: u32 = 12;

@@ -225,8 +225,13 @@ impl Pool {
         let Some(budget) = budgets.get_mut(at) else {
             return false;
         };
-        if !budget.learn(quota.measure, stamp, violation) {
+        if !budget.learn(quota.measure, stamp, violation.clone()) {
             return false;
+        }
+        if let Some(violation) = violation
+            && self.known.budgets.teach(quota, &violation)
+        {
+            self.rings.refresh_quota(&self.known, quota, now);
         }
         if let Some(&project) = self.known.project_at.get(&project) {
             self.rings.find_budgets(&self.known, project);
@@ -577,7 +582,7 @@ impl Pool {
         }
     }
 
-    /// The limits that a refusal names, of those that are news.
+    /// The limits that a refusal names, of those that are news: others than are known, or only presumed.
     pub(crate) fn limits_learned(&self, learned: &[Change]) -> Vec<Change> {
         let news = |change: &&Change| {
             let Change::LimitLearned(project, quota, violation) = change else {
@@ -589,7 +594,7 @@ impl Pool {
                 .find(*project, quota.model.as_ref(), quota.kinds);
             let known = at
                 .and_then(|at| self.known.budgets.get(at))
-                .and_then(|budget| budget.limit(quota.measure));
+                .and_then(|budget| budget.own_limit(quota.measure));
             known != violation.as_ref().and_then(|violation| violation.value)
         };
         learned.iter().filter(news).cloned().collect()

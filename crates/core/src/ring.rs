@@ -7,7 +7,7 @@
 //! with nobody in it, makes place.
 
 use crate::block::{About, Block};
-use crate::budget::{Budget, Ratio, Weight};
+use crate::budget::{Budget, Quota, Ratio, Weight};
 use crate::facts::{Kind, Kinds, Route};
 use crate::map::Map;
 use crate::pool::{Census, Known};
@@ -868,6 +868,18 @@ impl Rings {
             (ring.in_flight == 0 && ring.waiting.is_empty()).then_some((ring.used, at))
         });
         idle.min().map_or(self.rings.len(), |(_, at)| at)
+    }
+
+    /// What is presumed of a quota is another now.
+    pub(crate) fn refresh_quota(&mut self, known: &Known, quota: &Quota, now: Time) {
+        for (_, ring) in self.rings.iter_mut().flatten() {
+            let (model, kinds) = ring.name.quota();
+            if model == quota.model.as_ref() && kinds == quota.kinds {
+                for group in 0..known.groups.len() {
+                    ring.refresh_group(known, u32::try_from(group).unwrap_or(u32::MAX), now);
+                }
+            }
+        }
     }
 
     /// A project has a budget that it may not have had before.
