@@ -15,7 +15,7 @@ pub(crate) use known::Known;
 use known::{Learned, Named};
 
 use crate::block::{Block, Reason, next_trial};
-use crate::event::{Change, Event, Subject};
+use crate::event::{Change, Event, Stamp, Subject};
 use crate::facts::{Kind, Route, Surface};
 use crate::key::{KeyId, KeySpec};
 use crate::ring::{Counted, Doubt, Name, Pick, Ring, RingId, Rings, Want};
@@ -175,28 +175,34 @@ impl Pool {
     /// by a later one it does not.
     pub fn apply(&mut self, event: &Event, now: Time) -> bool {
         let stamp = event.stamp;
-        let (Change::Blocked(subject, block) | Change::Cleared(subject, block)) = &event.change
-        else {
-            self.version += 1;
-            return match &event.change {
-                Change::CarrierLearned(key, surface, carrier) => {
-                    self.known.learn_carrier(*key, *surface, stamp, *carrier)
+        let counts = match &event.change {
+            Change::Blocked(subject, block) => self.write(*subject, stamp, (block, false), now),
+            Change::Cleared(subject, block) => self.write(*subject, stamp, (block, true), now),
+            Change::CarrierLearned(key, surface, carrier) => {
+                self.known.learn_carrier(*key, *surface, stamp, *carrier)
+            }
+            Change::ModelNamed(asked, named) => {
+                let counts = self.known.learn_name(asked, stamp, named);
+                if counts == Some(Named::Anew) {
+                    self.rings.rename(&self.known, asked, named, now);
                 }
-                Change::ModelNamed(asked, named) => {
-                    let counts = self.known.learn_name(asked, stamp, named);
-                    if counts == Some(Named::Anew) {
-                        self.rings.rename(&self.known, asked, named, now);
-                    }
-                    counts.is_some()
-                }
-                Change::Blocked(..) | Change::Cleared(..) => false,
-            };
+                counts.is_some()
+            }
         };
-        let cleared = matches!(event.change, Change::Cleared(..));
-        let Some(touched) = self.known.write(*subject, stamp, (block, cleared), now) else {
+        self.version += u64::from(counts);
+        counts
+    }
+
+    fn write(
+        &mut self,
+        subject: Subject,
+        stamp: Stamp,
+        (block, cleared): (&Block, bool),
+        now: Time,
+    ) -> bool {
+        let Some(touched) = self.known.write(subject, stamp, (block, cleared), now) else {
             return false;
         };
-        self.version += 1;
         for key in touched {
             self.rings.refresh(&self.known, key, Some(block), now);
         }
@@ -255,16 +261,20 @@ impl Pool {
         written: Option<&Change>,
         (due, now): (Time, Time),
     ) -> Vec<Event> {
+        let (whose, anew) = match written {
+            Some(Change::Blocked(whose, anew)) => (Some(*whose), Some(anew)),
+            _ => (None, None),
+        };
+        let is_written = |subject, block| {
+            whose == Some(subject) && anew.is_some_and(|anew| anew.same_subject(block))
+        };
+        // Whose key was refused was not asked itself.
         let asked = |subject| {
             !matches!(
-                (subject, written),
-                (
-                    Subject::Project(_),
-                    Some(Change::Blocked(Subject::Key(_), _))
-                )
+                (whose, subject),
+                (Some(Subject::Key(_)), Subject::Project(_))
             )
         };
-        let is_written = |subject: Subject, block: &Block| matches!(written, Some(Change::Blocked(whose, anew)) if *whose == subject && anew.same_subject(block));
         self.on_trial(key, tried)
             .filter(|(subject, known)| !is_written(*subject, &known.block))
             .map(|(subject, known)| {
@@ -425,12 +435,7 @@ impl Pool {
         if pick.trial {
             let info = Arc::clone(&self.known.keys.get(pick.key)?.info);
             // One request at a time finds out; the others go on elsewhere meanwhile.
-            let about = self.rings.get(id)?.about();
-            let tried = Name::new(
-                &self.known,
-                about.models[0].map(Arc::from).as_ref(),
-                about.kind,
-            );
+            let tried = self.rings.get(id)?.name().clone();
             self.postpone_trials(&info, &tried, now + TRIAL);
             self.refresh_key(info.id, now);
         }

@@ -406,14 +406,18 @@ impl Relay {
         self.choose(id, ring, now)
     }
 
-    /// The other way to show a key is not tried: of one that was on trial that proves nothing.
+    /// The other way to show a key is not tried.
     fn drop_carrier(&mut self, id: RequestId, now: Time) {
-        let Some(request) = self.get_mut(id) else {
-            return;
-        };
-        let facts = request.facts.clone();
-        if let Some(current) = request.other_carrier.take()
-            && current.pick.trial
+        let request = self.get_mut(id);
+        if let Some(current) = request.and_then(|request| request.other_carrier.take()) {
+            self.proved_nothing(id, &current, now);
+        }
+    }
+
+    /// An attempt ends before it is known what comes of it: if it was a trial, that proves nothing.
+    fn proved_nothing(&mut self, id: RequestId, current: &Current, now: Time) {
+        if current.pick.trial
+            && let Some(facts) = self.get_mut(id).map(|request| request.facts.clone())
         {
             self.retry_trial(&facts, &current.key, None, (now + UNPROVEN, now));
             self.trial_failed(current.ring, now);
@@ -422,24 +426,20 @@ impl Relay {
 
     /// The same key, shown the other way, if that is still to be tried and the key is not out by now.
     fn other_carrier(&mut self, id: RequestId, now: Time) -> Option<Step> {
-        let request = self
-            .requests
-            .get_mut(id.at as usize)
-            .and_then(|slot| slot.request.as_mut())?;
-        let current = request.other_carrier.take()?;
+        let current = self.get_mut(id)?.other_carrier.take()?;
         if self.pool.is_out(current.ring, current.pick, now) {
-            request.resting.push((current.pick.key, None));
-            request.other_carrier = Some(current);
-            self.drop_carrier(id, now);
+            self.proved_nothing(id, &current, now);
+            self.get_mut(id)?.resting.push((current.pick.key, None));
             return None;
         }
-        request.attempts += 1;
-        request.sent = now;
-        request.current = Some(current.clone());
-        let step = attempt(&current, request.attempts);
         if let Some(ring) = self.pool.ring_mut(current.ring) {
             ring.take(current.pick);
         }
+        let request = self.get_mut(id)?;
+        request.attempts += 1;
+        request.sent = now;
+        let step = attempt(&current, request.attempts);
+        request.current = Some(current);
         Some(Step::Send(step))
     }
 
@@ -543,15 +543,9 @@ impl Relay {
 
     /// The client has gone, or the shell gives up.
     pub fn cancel(&mut self, id: RequestId, now: Time) {
-        if let Some(current) = self.get_mut(id).and_then(|request| request.current.clone())
-            && current.pick.trial
-        {
-            let facts = self.get_mut(id).map(|request| request.facts.clone());
-            if let Some(facts) = facts {
-                self.retry_trial(&facts, &current.key, None, (now + UNPROVEN, now));
-            }
-            self.release_key(id);
-            self.trial_failed(current.ring, now);
+        if let Some(current) = self.get_mut(id).and_then(|request| request.current.take()) {
+            self.give_back(&current);
+            self.proved_nothing(id, &current, now);
         }
         self.drop_carrier(id, now);
         self.leave_queue(id);

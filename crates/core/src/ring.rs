@@ -115,7 +115,7 @@ pub(crate) struct Counted {
 }
 
 /// What a ring is about.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Name {
     model: Option<Arc<str>>,
     /// The model under which Google counts it, where that is another.
@@ -176,6 +176,10 @@ impl Ring {
         };
         ring.refresh_all(known, now);
         ring
+    }
+
+    pub(crate) const fn name(&self) -> &Name {
+        &self.name
     }
 
     pub(crate) fn about(&self) -> About<'_> {

@@ -174,8 +174,8 @@ impl Relay {
 
     /// Lets those in a ring's queue go whom somebody awake may serve, the first of them first, and not all at once: a
     /// project that is back may have room for one or for a hundred, and its first refusal stops the rest. The more
-    /// are served meanwhile, and the longer nobody is refused, the faster; or a queue that once formed would outlast what it waited for wherever
-    /// more come than are let go.
+    /// are served meanwhile, and the longer nobody is refused, the faster; or a queue that once formed would outlast
+    /// what it waited for wherever more come than are let go.
     fn release(&mut self, ring: RingId, now: Time, ready: &mut Vec<RequestId>) {
         self.pool.wake(ring, now);
         let Some(at) = self.pool.ring_mut(ring) else {

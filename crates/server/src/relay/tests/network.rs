@@ -2,7 +2,7 @@
 
 use super::client::Ask;
 use super::scripted::{GOOD, Scripted};
-use super::stand::{Native, Stand, bare_keys, projects};
+use super::stand::{Native, Stand, bare_keys, projects, until};
 use gemini_emulator::Disturbance;
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,10 @@ async fn who_waits_while_the_clock_is_set_back_waits_no_longer_for_it() {
         // To be asked again in two seconds.
         let soon = super::scripted::QUOTA.replace("40s", "2s");
         google.answer("429 Too Many Requests", &soon).await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        until("it waits", || {
+            relay.shared().policy(|p| p.relay.in_progress().1) == 1
+        })
+        .await;
         relay.clock.set_back(Duration::from_secs(3600));
         let mut google = upstream.accept().await;
         google.request().await;
